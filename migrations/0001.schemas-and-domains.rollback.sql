@@ -1,0 +1,10 @@
+DROP DOMAIN market_data.source;
+DROP DOMAIN market_data.side;
+DROP DOMAIN market_data.money;
+DROP DOMAIN market_data.contracts;
+DROP DOMAIN market_data.probability;
+DROP DOMAIN market_data.price;
+DROP DOMAIN catalog.ticker;
+DROP SCHEMA ops;
+DROP SCHEMA market_data;
+DROP SCHEMA catalog;

@@ -1,0 +1,1 @@
+DROP FUNCTION market_data.create_month_partitions(regclass, timestamptz[]);

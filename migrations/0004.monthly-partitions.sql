@@ -1,0 +1,51 @@
+-- Months are made when data needs them.
+--
+-- Why: tables of billions of rows are partitioned by month, so that an old month leaves by DETACH and a read touches few partitions.
+-- A missing month must be neither an error for the loader nor a row in a default partition that nobody looks at; so the loader calls
+-- this function with the months of its batch before it inserts.
+-- Locks: creates only. The function, when a month is missing, takes SHARE UPDATE EXCLUSIVE on the partitioned table (readers and
+-- writers go on) and, for the foreign key, SHARE ROW EXCLUSIVE on catalog.markets (writers of markets wait for that transaction).
+-- Undo: drops the function; partitions that it made stay with their tables.
+-- depends: 0003.market-history
+
+CREATE FUNCTION market_data.create_month_partitions(parent regclass, moments timestamptz[]) RETURNS integer
+LANGUAGE plpgsql
+SET timezone TO 'UTC'
+AS $$
+DECLARE
+    month       timestamptz;
+    room        text;
+    parent_name text;
+    partition   text;
+    created     integer := 0;
+BEGIN
+    SELECT n.nspname, c.relname INTO STRICT room, parent_name
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = parent;
+
+    FOR month IN
+        SELECT DISTINCT date_trunc('month', moment) FROM unnest(moments) AS moment WHERE moment IS NOT NULL ORDER BY 1
+    LOOP
+        partition := parent_name || to_char(month, '"_"YYYY"_"MM');
+        CONTINUE WHEN to_regclass(format('%I.%I', room, partition)) IS NOT NULL;
+
+        -- Two loaders may miss the same month at once: the second waits here and then finds it made.
+        PERFORM pg_advisory_xact_lock(hashtextextended('kalshidb partition ' || parent::text, 0));
+        CONTINUE WHEN to_regclass(format('%I.%I', room, partition)) IS NOT NULL;
+
+        -- Created apart and attached: CREATE TABLE ... PARTITION OF would lock the parent against every reader.
+        EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)',
+                       room, partition, parent);
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
+                       parent, room, partition, month, month + interval '1 month');
+        EXECUTE format('COMMENT ON TABLE %I.%I IS %L', room, partition,
+                       format('%s of %s, UTC.', parent_name, to_char(month, 'YYYY-MM')));
+        created := created + 1;
+    END LOOP;
+    RETURN created;
+END;
+$$;
+
+COMMENT ON FUNCTION market_data.create_month_partitions(regclass, timestamptz[]) IS
+    'Makes the monthly partitions (UTC months) that the given moments need and that are missing; returns how many it made.';

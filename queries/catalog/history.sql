@@ -1,0 +1,73 @@
+-- How markets changed, what happened to them, how they were settled.
+
+-- name: market_version_as_of(market_ticker, moment)^
+-- The version of a market that was valid at a moment, or None when none had been recorded by then.
+SELECT *
+FROM catalog.market_versions
+WHERE market_ticker = :market_ticker
+    AND valid_from <= :moment
+    AND (valid_to > :moment OR valid_to IS NULL)
+ORDER BY valid_from DESC
+LIMIT 1;
+
+-- name: versions_of_market(market_ticker)
+-- Every recorded version of a market, oldest first.
+SELECT *
+FROM catalog.market_versions
+WHERE market_ticker = :market_ticker
+ORDER BY valid_from;
+
+-- name: insert_settlements()^
+-- Adds declared outcomes; one that is stored already, same market and time, is left as it is.
+-- @bulk staged_settlements like catalog.settlements without created_at
+-- @one
+WITH written AS (
+    INSERT INTO catalog.settlements (
+        market_ticker, settled_at, platform_id, event_ticker, outcome, payout, final_yes_price, final_no_price, yes_payout, no_payout,
+        retrieved_at, created_at
+    )
+    SELECT DISTINCT ON (market_ticker, settled_at)
+        market_ticker, settled_at, platform_id, event_ticker, outcome, payout, final_yes_price, final_no_price, yes_payout, no_payout,
+        retrieved_at, statement_timestamp()
+    FROM staged_settlements
+    ORDER BY market_ticker, settled_at, staged_position DESC
+    ON CONFLICT (market_ticker, settled_at) DO NOTHING
+    RETURNING market_ticker
+)
+SELECT count(*) AS written FROM written;
+
+-- name: final_settlement(market_ticker)^
+-- The last declared outcome of a market, or None while it is open.
+SELECT *
+FROM catalog.final_settlements
+WHERE market_ticker = :market_ticker;
+
+-- name: settlements_between(settled_from, settled_to)
+-- Outcomes declared in [settled_from, settled_to), oldest first.
+SELECT *
+FROM catalog.settlements
+WHERE settled_at >= :settled_from
+    AND settled_at < :settled_to
+ORDER BY settled_at, market_ticker;
+
+-- name: insert_market_lifecycle()^
+-- Adds what happened to markets; the same happening, same market, type and time, is left as it is.
+-- @bulk staged_lifecycle like catalog.market_lifecycle without created_at
+-- @one
+WITH written AS (
+    INSERT INTO catalog.market_lifecycle (market_ticker, event_type, occurred_at, source, details, retrieved_at, created_at)
+    SELECT DISTINCT ON (market_ticker, event_type, occurred_at)
+        market_ticker, event_type, occurred_at, source, details, retrieved_at, statement_timestamp()
+    FROM staged_lifecycle
+    ORDER BY market_ticker, event_type, occurred_at, staged_position DESC
+    ON CONFLICT (market_ticker, event_type, occurred_at) DO NOTHING
+    RETURNING market_ticker
+)
+SELECT count(*) AS written FROM written;
+
+-- name: lifecycle_of_market(market_ticker)
+-- What happened to one market, oldest first.
+SELECT *
+FROM catalog.market_lifecycle
+WHERE market_ticker = :market_ticker
+ORDER BY occurred_at, event_type;

@@ -1,0 +1,229 @@
+-- Markets: the contracts themselves, as last seen.
+
+-- name: upsert_markets()^
+-- Writes markets as the venue described them; completes stubs, and keeps their events' open and close times.
+--
+-- Of two states of one market the one retrieved later stays, whichever arrives first. An unknown event or series gets a stub. Series
+-- and category, which the venue sends with the event only, come from there. A market that occurs twice in the input counts once. A
+-- state that only confirms what is stored counts as unchanged.
+-- @bulk staged_markets like catalog.markets without is_stub, created_at, updated_at
+-- @one
+-- @before insert_series_stubs_of_markets
+-- @before insert_event_stubs_of_markets
+-- @before lock_events_of_markets
+-- @after inherit_by_markets
+-- @after widen_event_times
+WITH newest AS (
+    SELECT DISTINCT ON (market_ticker) *
+    FROM staged_markets
+    ORDER BY market_ticker, retrieved_at DESC, staged_position DESC
+),
+written AS (
+    INSERT INTO catalog.markets AS stored (
+        market_ticker, platform_id, event_ticker, series_ticker, external_id, market_type, title, subtitle, yes_sub_title,
+        no_sub_title, category, subcategory, strike_type, floor_strike, cap_strike, functional_strike, custom_strike, open_time,
+        close_time, expiration_time, expected_expiration_time, status, result, settlement_value, settlement_ts, price_ranges,
+        last_price, volume, open_interest, metadata, raw_json, retrieved_at, is_stub, created_at, updated_at
+    )
+    SELECT
+        market_ticker, platform_id, event_ticker, series_ticker, external_id, market_type, title, subtitle, yes_sub_title,
+        no_sub_title, category, subcategory, strike_type, floor_strike, cap_strike, functional_strike, custom_strike, open_time,
+        close_time, expiration_time, expected_expiration_time, status, result, settlement_value, settlement_ts, price_ranges,
+        last_price, volume, open_interest, metadata, raw_json, retrieved_at, false, statement_timestamp(), statement_timestamp()
+    FROM newest
+    ORDER BY market_ticker
+    ON CONFLICT (market_ticker) DO UPDATE SET
+        platform_id = EXCLUDED.platform_id,
+        event_ticker = EXCLUDED.event_ticker,
+        series_ticker = COALESCE(stored.series_ticker, EXCLUDED.series_ticker),
+        external_id = EXCLUDED.external_id,
+        market_type = EXCLUDED.market_type,
+        title = EXCLUDED.title,
+        subtitle = EXCLUDED.subtitle,
+        yes_sub_title = EXCLUDED.yes_sub_title,
+        no_sub_title = EXCLUDED.no_sub_title,
+        category = COALESCE(stored.category, EXCLUDED.category),
+        subcategory = EXCLUDED.subcategory,
+        strike_type = EXCLUDED.strike_type,
+        floor_strike = EXCLUDED.floor_strike,
+        cap_strike = EXCLUDED.cap_strike,
+        functional_strike = EXCLUDED.functional_strike,
+        custom_strike = EXCLUDED.custom_strike,
+        open_time = EXCLUDED.open_time,
+        close_time = EXCLUDED.close_time,
+        expiration_time = EXCLUDED.expiration_time,
+        expected_expiration_time = EXCLUDED.expected_expiration_time,
+        status = EXCLUDED.status,
+        result = EXCLUDED.result,
+        settlement_value = EXCLUDED.settlement_value,
+        settlement_ts = EXCLUDED.settlement_ts,
+        price_ranges = EXCLUDED.price_ranges,
+        last_price = EXCLUDED.last_price,
+        volume = EXCLUDED.volume,
+        open_interest = EXCLUDED.open_interest,
+        metadata = EXCLUDED.metadata,
+        raw_json = EXCLUDED.raw_json,
+        retrieved_at = EXCLUDED.retrieved_at,
+        is_stub = false,
+        -- A poll that only confirms the content moves retrieved_at, not updated_at.
+        updated_at = CASE WHEN (
+            stored.is_stub, stored.platform_id, stored.event_ticker, stored.external_id, stored.market_type, stored.title,
+            stored.subtitle, stored.yes_sub_title, stored.no_sub_title, stored.subcategory, stored.strike_type,
+            stored.floor_strike, stored.cap_strike, stored.functional_strike, stored.custom_strike, stored.open_time,
+            stored.close_time, stored.expiration_time, stored.expected_expiration_time, stored.status, stored.result,
+            stored.settlement_value, stored.settlement_ts, stored.price_ranges, stored.last_price, stored.volume,
+            stored.open_interest, stored.metadata, stored.raw_json
+        ) IS DISTINCT FROM (
+            false, EXCLUDED.platform_id, EXCLUDED.event_ticker, EXCLUDED.external_id, EXCLUDED.market_type, EXCLUDED.title,
+            EXCLUDED.subtitle, EXCLUDED.yes_sub_title, EXCLUDED.no_sub_title, EXCLUDED.subcategory, EXCLUDED.strike_type,
+            EXCLUDED.floor_strike, EXCLUDED.cap_strike, EXCLUDED.functional_strike, EXCLUDED.custom_strike, EXCLUDED.open_time,
+            EXCLUDED.close_time, EXCLUDED.expiration_time, EXCLUDED.expected_expiration_time, EXCLUDED.status, EXCLUDED.result,
+            EXCLUDED.settlement_value, EXCLUDED.settlement_ts, EXCLUDED.price_ranges, EXCLUDED.last_price, EXCLUDED.volume,
+            EXCLUDED.open_interest, EXCLUDED.metadata, EXCLUDED.raw_json
+        ) THEN EXCLUDED.updated_at ELSE stored.updated_at END
+    WHERE stored.is_stub OR (
+        -- Newest observation wins; of two at the same moment the payload decides, so that the order of arrival never does.
+        (EXCLUDED.retrieved_at, EXCLUDED.raw_json) >= (stored.retrieved_at, stored.raw_json)
+        AND (
+            stored.platform_id, stored.event_ticker, stored.external_id, stored.market_type, stored.title, stored.subtitle,
+            stored.yes_sub_title, stored.no_sub_title, stored.subcategory, stored.strike_type, stored.floor_strike,
+            stored.cap_strike, stored.functional_strike, stored.custom_strike, stored.open_time, stored.close_time,
+            stored.expiration_time, stored.expected_expiration_time, stored.status, stored.result, stored.settlement_value,
+            stored.settlement_ts, stored.price_ranges, stored.last_price, stored.volume, stored.open_interest, stored.metadata,
+            stored.raw_json, stored.retrieved_at
+        ) IS DISTINCT FROM (
+            EXCLUDED.platform_id, EXCLUDED.event_ticker, EXCLUDED.external_id, EXCLUDED.market_type, EXCLUDED.title,
+            EXCLUDED.subtitle, EXCLUDED.yes_sub_title, EXCLUDED.no_sub_title, EXCLUDED.subcategory, EXCLUDED.strike_type,
+            EXCLUDED.floor_strike, EXCLUDED.cap_strike, EXCLUDED.functional_strike, EXCLUDED.custom_strike, EXCLUDED.open_time,
+            EXCLUDED.close_time, EXCLUDED.expiration_time, EXCLUDED.expected_expiration_time, EXCLUDED.status, EXCLUDED.result,
+            EXCLUDED.settlement_value, EXCLUDED.settlement_ts, EXCLUDED.price_ranges, EXCLUDED.last_price, EXCLUDED.volume,
+            EXCLUDED.open_interest, EXCLUDED.metadata, EXCLUDED.raw_json, EXCLUDED.retrieved_at
+        )
+    )
+    RETURNING
+        created_at = statement_timestamp() AS is_inserted,
+        updated_at = statement_timestamp() AS is_changed
+)
+SELECT
+    count(*) FILTER (WHERE is_inserted) AS inserted,
+    count(*) FILTER (WHERE is_changed AND NOT is_inserted) AS updated
+FROM written;
+
+-- name: insert_series_stubs_of_markets()!
+-- A stub for each series that the staged markets name and the catalogue lacks.
+-- @internal step of upsert_markets
+INSERT INTO catalog.series (series_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at)
+SELECT series_ticker, min(platform_id), series_ticker, true, min(retrieved_at), statement_timestamp(), statement_timestamp()
+FROM staged_markets
+WHERE series_ticker IS NOT NULL
+    AND NOT EXISTS (SELECT FROM catalog.series WHERE series.series_ticker = staged_markets.series_ticker)
+GROUP BY series_ticker
+ORDER BY series_ticker
+ON CONFLICT (series_ticker) DO NOTHING;
+
+-- name: insert_event_stubs_of_markets()!
+-- A stub for each event that the staged markets name and the catalogue lacks.
+-- @internal step of upsert_markets
+INSERT INTO catalog.events (
+    event_ticker, platform_id, series_ticker, external_id, is_stub, retrieved_at, created_at, updated_at
+)
+SELECT
+    event_ticker, min(platform_id), min(series_ticker), event_ticker, true, min(retrieved_at),
+    statement_timestamp(), statement_timestamp()
+FROM staged_markets
+WHERE event_ticker IS NOT NULL
+    AND NOT EXISTS (SELECT FROM catalog.events WHERE events.event_ticker = staged_markets.event_ticker)
+GROUP BY event_ticker
+ORDER BY event_ticker
+ON CONFLICT (event_ticker) DO NOTHING;
+
+-- name: lock_events_of_markets()!
+-- Holds the events of the staged markets, so that an event and its markets that are written at the same time see each other.
+-- Events before markets, each in order of ticker: every writer keeps this order, so none waits in a circle.
+-- @internal step of upsert_markets
+SELECT event_ticker
+FROM catalog.events
+WHERE event_ticker IN (SELECT event_ticker FROM staged_markets)
+ORDER BY event_ticker
+FOR NO KEY UPDATE;
+
+-- name: inherit_by_markets()!
+-- Gives the staged markets the series and category of their events.
+-- @internal step of upsert_markets
+UPDATE catalog.markets
+SET
+    series_ticker = COALESCE(events.series_ticker, markets.series_ticker),
+    category = COALESCE(events.category, markets.category)
+FROM catalog.events
+WHERE markets.market_ticker IN (SELECT market_ticker FROM staged_markets)
+    AND events.event_ticker = markets.event_ticker
+    AND (markets.series_ticker, markets.category) IS DISTINCT FROM (
+        COALESCE(events.series_ticker, markets.series_ticker), COALESCE(events.category, markets.category)
+    );
+
+-- name: widen_event_times()!
+-- Sets open and close time of the staged markets' events from all their markets.
+-- @internal step of upsert_markets
+UPDATE catalog.events
+SET
+    open_time = spans.open_time,
+    close_time = spans.close_time,
+    updated_at = statement_timestamp()
+FROM (
+    SELECT event_ticker, min(open_time) AS open_time, max(close_time) AS close_time
+    FROM catalog.markets
+    WHERE event_ticker IN (SELECT event_ticker FROM staged_markets)
+    GROUP BY event_ticker
+) AS spans
+WHERE events.event_ticker = spans.event_ticker
+    AND (events.open_time, events.close_time) IS DISTINCT FROM (spans.open_time, spans.close_time);
+
+-- name: market_by_ticker(market_ticker)^
+-- One market, or None when the catalogue does not know it.
+SELECT *
+FROM catalog.markets
+WHERE market_ticker = :market_ticker;
+
+-- name: current_market(market_ticker)^
+-- One market with its current version, or None when the catalogue does not know it.
+SELECT *
+FROM catalog.current_markets
+WHERE market_ticker = :market_ticker;
+
+-- name: markets_of_event(event_ticker)
+-- The markets of one event; a ladder of strikes comes out in order.
+SELECT *
+FROM catalog.markets
+WHERE event_ticker = :event_ticker
+ORDER BY strike_type, floor_strike NULLS FIRST, cap_strike, market_ticker;
+
+-- name: markets_of_series(series_ticker)
+-- The markets of one series, by event.
+SELECT *
+FROM catalog.markets
+WHERE series_ticker = :series_ticker
+ORDER BY event_ticker, market_ticker;
+
+-- name: markets_by_status(status, after_close_time, after_market_ticker, page_size)
+-- A page of the markets with one status (the venue's word), in order of close time.
+--
+-- For the first page pass datetime.min in UTC and an empty text, then the last row's close_time and market_ticker. Markets without a
+-- close time, which only stubs lack, are left out.
+SELECT *
+FROM catalog.markets
+WHERE status = :status
+    AND (close_time, market_ticker) > (:after_close_time, :after_market_ticker::text)
+ORDER BY close_time, market_ticker
+LIMIT :page_size;
+
+-- name: stubs()
+-- What is known by its ticker only, because a child arrived before it: series, events and markets to ask the venue for.
+-- @column kind not null: a constant
+-- @column ticker not null: primary key of each part
+-- @column retrieved_at not null: NOT NULL in each part
+SELECT 'series' AS kind, series_ticker AS ticker, retrieved_at FROM catalog.series WHERE is_stub
+UNION ALL
+SELECT 'event', event_ticker, retrieved_at FROM catalog.events WHERE is_stub
+UNION ALL
+SELECT 'market', market_ticker, retrieved_at FROM catalog.markets WHERE is_stub
+ORDER BY kind, ticker;

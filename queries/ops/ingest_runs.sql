@@ -1,0 +1,53 @@
+-- What was loaded.
+
+-- name: begin_ingest_run(source)$
+-- Notes the start of a load and returns its number. The caller then takes hold_ingest_run on the same connection.
+-- @column run_id not null: identity column
+INSERT INTO ops.ingest_runs (
+    source, status, rows_read, rows_written, rows_unchanged, rows_rejected, rows_by_kind, started_at
+)
+VALUES (:source, 'running', 0, 0, 0, 0, '{}', clock_timestamp())
+RETURNING run_id;
+
+-- name: hold_ingest_run(run_id)$
+-- Holds the run's advisory lock until the connection ends, so that others see that its process lives.
+-- @column held not null: pg_try_advisory_lock never answers null
+SELECT pg_try_advisory_lock(hashtext('kalshidb ingest run'), :run_id::integer) AS held;
+
+-- name: progress_ingest_run(run_id, rows_read, rows_written, rows_unchanged, rows_rejected, rows_by_kind)!
+-- Writes down how far a running load got.
+UPDATE ops.ingest_runs
+SET
+    rows_read = :rows_read,
+    rows_written = :rows_written,
+    rows_unchanged = :rows_unchanged,
+    rows_rejected = :rows_rejected,
+    rows_by_kind = :rows_by_kind
+WHERE run_id = :run_id AND status = 'running';
+
+-- name: finish_ingest_run(run_id, status, error)!
+-- Notes the end of a load: succeeded, rejected_some or failed.
+-- @param error nullable: only a failed run has one
+UPDATE ops.ingest_runs
+SET status = :status, error = :error, finished_at = clock_timestamp()
+WHERE run_id = :run_id AND status = 'running';
+
+-- name: abandon_dead_runs()!
+-- Marks runs whose process is gone (nobody holds their lock) as abandoned.
+UPDATE ops.ingest_runs
+SET status = 'abandoned'
+WHERE status = 'running'
+    AND pg_try_advisory_xact_lock(hashtext('kalshidb ingest run'), run_id::integer);
+
+-- name: ingest_run(run_id)^
+-- One load, or None.
+SELECT *
+FROM ops.ingest_runs
+WHERE run_id = :run_id;
+
+-- name: recent_ingest_runs(how_many)
+-- The last loads, newest first.
+SELECT *
+FROM ops.ingest_runs
+ORDER BY started_at DESC, run_id DESC
+LIMIT :how_many;
