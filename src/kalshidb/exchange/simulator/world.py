@@ -13,6 +13,7 @@ all quotes near p a share p of the markets settles yes.
 import math
 import threading
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -920,8 +921,9 @@ class _Builder:
         world = self.world
         ladders = [event for event in self.events if event.ticker.startswith("KXHIGH")]
         running = [event for event in ladders if event.markets[0].open <= world.now < event.markets[0].close]
-        settled = [event for event in ladders if (event.markets[0].settled or world.now) < world.now - DAY]
-        newest = max(event.markets[0].close for event in settled)
+        settled = [event for event in ladders if (event.markets[0].settled or world.now) < world.now]
+        days = Counter(event.markets[0].close for event in settled)
+        newest = max(close for close, cities in days.items() if cities >= 2)
         for legs in (running[:2], [event for event in settled if event.markets[0].close == newest][:2]):
             self.combos.append(self._combination(series, legs))
 
@@ -1003,7 +1005,7 @@ CITIES = (
 
 def _day_offsets(share: int, phase: float) -> list[int]:
     """Return how many days ago a city's events are: the newest dense, the rest over 75 days or, if many, beyond."""
-    recent = [-1, 0, 1, 2][:share]
+    recent = [0, 2, 1, -1][:share]
     spread = share - len(recent)
     if spread <= 0:
         return recent
