@@ -66,7 +66,7 @@ SELECT market_data.create_month_partitions('market_data.candlesticks', array_agg
 FROM staged_candlesticks;
 
 -- name: insert_market_stubs_of_candlesticks()!
--- A stub for each market that the staged rows name and the catalogue lacks.
+-- A stub for each market that the staged rows name and the catalogue lacks. The venue is a guess until the market itself arrives.
 -- @internal step of upsert_candlesticks
 INSERT INTO catalog.markets (market_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at)
 SELECT market_ticker, 'kalshi', market_ticker, true, min(retrieved_at), statement_timestamp(), statement_timestamp()

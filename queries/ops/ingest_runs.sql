@@ -12,7 +12,7 @@ RETURNING run_id;
 -- name: hold_ingest_run(run_id)$
 -- Holds the run's advisory lock until the connection ends, so that others see that its process lives.
 -- @column held not null: pg_try_advisory_lock never answers null
-SELECT pg_try_advisory_lock(hashtext('kalshidb ingest run'), :run_id::integer) AS held;
+SELECT pg_try_advisory_lock(hashtextextended('kalshidb ingest run ' || :run_id::bigint, 0)) AS held;
 
 -- name: progress_ingest_run(run_id, rows_read, rows_written, rows_unchanged, rows_rejected, rows_by_kind)!
 -- Writes down how far a running load got.
@@ -37,7 +37,7 @@ WHERE run_id = :run_id AND status = 'running';
 UPDATE ops.ingest_runs
 SET status = 'abandoned'
 WHERE status = 'running'
-    AND pg_try_advisory_xact_lock(hashtext('kalshidb ingest run'), run_id::integer);
+    AND pg_try_advisory_xact_lock(hashtextextended('kalshidb ingest run ' || run_id, 0));
 
 -- name: ingest_run(run_id)^
 -- One load, or None.

@@ -1,0 +1,36 @@
+"""SQL files in, typed Python functions out.
+
+Statements live in `.sql` files, tables in migrations; a real server is asked what both mean, and models and functions are written from
+its answers. Serves any schema and imports nothing else of this project. At run time only `loading`, `runtime` and `bulk` are used;
+`describe` and `generate` belong to development.
+"""
+
+from kalshidb.typedsql.bulk import BulkRows
+from kalshidb.typedsql.errors import (
+    CardinalityError,
+    DescribeError,
+    LoadError,
+    ParameterError,
+    Place,
+    RowError,
+    StatementError,
+)
+from kalshidb.typedsql.loading import Statements, load_statements
+from kalshidb.typedsql.runtime import BulkResult, Rows, Statement, as_jsonb
+
+__all__ = [
+    "BulkResult",
+    "BulkRows",
+    "CardinalityError",
+    "DescribeError",
+    "LoadError",
+    "ParameterError",
+    "Place",
+    "RowError",
+    "Rows",
+    "Statement",
+    "StatementError",
+    "Statements",
+    "as_jsonb",
+    "load_statements",
+]
