@@ -215,9 +215,7 @@ def test_a_redirect_is_no_answer() -> None:
     assert caught.value.status == 302
 
 
-def test_an_empty_filter_is_refused_because_it_would_mean_everything(
-    exchange: SimulatedExchange, client: ExchangeClient
-) -> None:
+def test_an_empty_filter_is_refused_because_it_would_mean_everything(exchange: SimulatedExchange, client: ExchangeClient) -> None:
     with pytest.raises(ValueError, match="ticker is empty"):
         client.trades("")
     with pytest.raises(ValueError, match="tickers is empty"):
@@ -257,9 +255,7 @@ def test_an_exchange_that_is_not_there_is_an_error_without_a_status() -> None:
         port = unused.getsockname()[1]
     waiting = Waiting()
     with (
-        ExchangeClient(
-            f"http://127.0.0.1:{port}", requests_per_second=None, max_retries=1, sleep=waiting.sleep
-        ) as client,
+        ExchangeClient(f"http://127.0.0.1:{port}", requests_per_second=None, max_retries=1, sleep=waiting.sleep) as client,
         pytest.raises(ExchangeError) as caught,
     ):
         client.status()
@@ -334,9 +330,7 @@ def test_a_limited_exchange_is_read_to_the_end_by_waiting() -> None:
 
 def test_pages_are_followed_to_the_end(exchange: SimulatedExchange, client: ExchangeClient) -> None:
     tickers = [
-        market["ticker"]
-        for page in client.pages("/markets", items="markets", limit=37)
-        for market in page.document["markets"]
+        market["ticker"] for page in client.pages("/markets", items="markets", limit=37) for market in page.document["markets"]
     ]
     world = exchange.world
     live = {ticker for ticker, market in world.markets.items() if not world.is_historical(market)}
@@ -470,9 +464,7 @@ def test_requests_write_what_the_exchange_reads() -> None:
 def test_candles_longer_than_one_answer_are_complete(exchange: SimulatedExchange, client: ExchangeClient) -> None:
     world = exchange.world
     market = world.markets["KXHARBORMAYOR-26-MAR"]
-    answers = list(
-        client.candlesticks(market.series_ticker, market.ticker, market.open // 10**6, world.now // 10**6, 1)
-    )
+    answers = list(client.candlesticks(market.series_ticker, market.ticker, market.open // 10**6, world.now // 10**6, 1))
     ends = [candle["end_period_ts"] for answer in answers for candle in answer.document["candlesticks"]]
     assert len(answers) > 20
     assert ends == [candle.end for candle in world.candles(market.ticker, 1) if candle.end <= world.now // 10**6]
@@ -487,14 +479,11 @@ def test_a_batch_of_candles_is_complete(exchange: SimulatedExchange, client: Exc
         for market in answer.document["markets"]:
             found[market["market_ticker"]] += len(market["candlesticks"])
     assert found == {
-        ticker: sum(now - 10 * 86_400 <= candle.end <= now for candle in world.candles(ticker, 60))
-        for ticker in tickers
+        ticker: sum(now - 10 * 86_400 <= candle.end <= now for candle in world.candles(ticker, 60)) for ticker in tickers
     }
 
 
-def test_event_candles_are_asked_for_until_the_end_is_reached(
-    exchange: SimulatedExchange, client: ExchangeClient
-) -> None:
+def test_event_candles_are_asked_for_until_the_end_is_reached(exchange: SimulatedExchange, client: ExchangeClient) -> None:
     world = exchange.world
     event = world.events["KXHARBORMAYOR-26"]
     start, end = event.markets[0].open // 10**6, world.now // 10**6

@@ -160,15 +160,11 @@ def candlestick_requests(path: str, start: Moment, end: Moment, period_minutes: 
     return (request(path, start_ts=first, end_ts=last, period_interval=period_minutes) for first, last in windows)
 
 
-def batch_candlestick_requests(
-    tickers: Sequence[str], start: Moment, end: Moment, period_minutes: int
-) -> Iterator[Request]:
+def batch_candlestick_requests(tickers: Sequence[str], start: Moment, end: Moment, period_minutes: int) -> Iterator[Request]:
     """Return the requests for the candles of many markets: at most 100 markets and 10,000 candles each."""
     candlestick_windows(start, end, period_minutes, 1)  # what cannot be is refused here, not at the first answer
     return (
-        request(
-            "/markets/candlesticks", market_tickers=some, start_ts=first, end_ts=last, period_interval=period_minutes
-        )
+        request("/markets/candlesticks", market_tickers=some, start_ts=first, end_ts=last, period_interval=period_minutes)
         for some in chunks(tickers, MAX_BATCH_TICKERS)
         for first, last in candlestick_windows(start, end, period_minutes, _batch_periods(len(some)))
     )
@@ -339,9 +335,7 @@ class ExchangeClient:
         """Return the client; `with` closes it."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Close the connections."""
         self.close()
 
@@ -485,17 +479,13 @@ class ExchangeClient:
     def markets_named(self, tickers: Sequence[str], *, historical: bool = False) -> Iterator[Answer]:
         """Return the markets of these tickers that are in the tier; the exchange leaves out the others silently."""
         path = "/historical/markets" if historical else "/markets"
-        return self.fetch(
-            request(path, "markets", limit=PAGE_SIZE, tickers=some) for some in chunks(tickers, MAX_LISTED_TICKERS)
-        )
+        return self.fetch(request(path, "markets", limit=PAGE_SIZE, tickers=some) for some in chunks(tickers, MAX_LISTED_TICKERS))
 
     def market(self, ticker: str) -> Answer:
         """Return one market of the live tier; 404 if it is historical."""
         return self.get(f"/markets/{segment(ticker)}")
 
-    def historical_markets(
-        self, *, series_ticker: str | None = None, event_ticker: str | None = None
-    ) -> Iterator[Answer]:
+    def historical_markets(self, *, series_ticker: str | None = None, event_ticker: str | None = None) -> Iterator[Answer]:
         """Return markets of the historical tier, 1,000 a page; one filter or none, and none by time."""
         return self.pages(
             "/historical/markets",
@@ -521,9 +511,7 @@ class ExchangeClient:
         path = f"/series/{segment(series_ticker)}/markets/{segment(market_ticker)}/candlesticks"
         return self.fetch(candlestick_requests(path, start, end, period_minutes))
 
-    def historical_candlesticks(
-        self, market_ticker: str, start: Moment, end: Moment, period_minutes: int
-    ) -> Iterator[Answer]:
+    def historical_candlesticks(self, market_ticker: str, start: Moment, end: Moment, period_minutes: int) -> Iterator[Answer]:
         """Return the candles of one historical market; its fields have other names than those of a live one."""
         path = f"/historical/markets/{segment(market_ticker)}/candlesticks"
         return self.fetch(candlestick_requests(path, start, end, period_minutes))
@@ -556,9 +544,7 @@ class ExchangeClient:
 
     # Trades and order books.
 
-    def trades(
-        self, ticker: str | None = None, *, start: Moment | None = None, end: Moment | None = None
-    ) -> Iterator[Answer]:
+    def trades(self, ticker: str | None = None, *, start: Moment | None = None, end: Moment | None = None) -> Iterator[Answer]:
         """Return the trades of the live tier, newest first, 1,000 a page: at least all with start <= time < end.
 
         The exchange compares whole seconds and leaves out the bounds, so up to a second more comes on both sides.

@@ -18,9 +18,7 @@ from kalshidb.exchange.simulator.world import DEFAULT_NOW
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the first line of standard output is the base URL."""
-    parser = argparse.ArgumentParser(
-        prog="python -m kalshidb.exchange.simulator", description="Serve a simulated exchange."
-    )
+    parser = argparse.ArgumentParser(prog="python -m kalshidb.exchange.simulator", description="Serve a simulated exchange.")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=7, help="which world")
     parser.add_argument("--markets", type=int, default=300, help="how many markets")

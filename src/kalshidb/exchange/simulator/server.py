@@ -67,9 +67,7 @@ class RefusalError(Exception):
         self.status = status
         words = {400: ("bad_request", "bad request"), 404: ("not_found", "not found")}
         code, message = words.get(status, ("method_not_allowed", "method not allowed"))
-        self.document: Document = {
-            "error": {"code": code, "message": message} | ({"details": details} if details else {})
-        }
+        self.document: Document = {"error": {"code": code, "message": message} | ({"details": details} if details else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +343,7 @@ class Exchange:
     def historical_candlesticks(self, query: Query, ticker: str) -> Document:
         """`/historical/markets/{market}/candlesticks`."""
         found = self._candles(self._in_tier(ticker, historical=True), query)
-        return {"candlesticks": [historical_candle_document(candle) for candle in found], "ticker": ticker}
+        return {"candlesticks": [historical_candle_document(candle, query.era) for candle in found], "ticker": ticker}
 
     def _candles(self, market: Market, query: Query) -> Sequence[Candle]:
         start, end, interval = _window(query)
@@ -614,9 +612,7 @@ class SimulatedExchange:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Stop serving."""
         self.close()
 

@@ -1,7 +1,8 @@
 """How the exchange writes its truth down as JSON, in each era of its wire format.
 
 Eras: `cents` (until 2026-03-12: integers, with dollar strings beside the prices), `transition` (the days before that:
-integers, dollar strings and fixed-point counts), `current` (only strings). What an era does not send is absent here.
+integers, dollar strings and fixed-point counts), `current` (only strings). What an era does not send is absent here. Fractions
+of contracts came last: before `current` every count is a whole number, each trade's rounded up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,11 @@ def contracts(count: int) -> str:
 def cents(price: int) -> int:
     """Return a price as the integer era wrote it, rounded half up."""
     return (price + 50) // 100
+
+
+def whole(count: int) -> int:
+    """Return a count as the integer era wrote it: contracts, rounded up."""
+    return -(-count // CONTRACT)
 
 
 def timestamp(moment: int) -> str:
@@ -113,9 +119,7 @@ def market_document(world: World, market: Market, era: Era) -> Document:
         "price_level_structure": "linear_cent" if market.tick == 100 else "deci_cent",
         "price_ranges": [{"end": "1.0000", "start": "0.0000", "step": dollars(market.tick)}],
         "result": result,
-        "rules_primary": ""
-        if market.is_combo
-        else f"If the answer is {market.label}, then the market resolves to Yes.",
+        "rules_primary": "" if market.is_combo else f"If the answer is {market.label}, then the market resolves to Yes.",
         "rules_secondary": "",
         "settlement_timer_seconds": 3600,
         "status": status,
@@ -159,9 +163,7 @@ def _combination(world: World, market: Market) -> Document:
         },
         "is_provisional": True,
         "mve_collection_ticker": collection,
-        "mve_selected_legs": [
-            {"event_ticker": leg.event_ticker, "market_ticker": leg.ticker, "side": "yes"} for leg in legs
-        ],
+        "mve_selected_legs": [{"event_ticker": leg.event_ticker, "market_ticker": leg.ticker, "side": "yes"} for leg in legs],
     }
 
 
@@ -196,23 +198,25 @@ def _counts(world: World, market: Market, era: Era) -> Document:
     trades = world.trades(market.ticker)
     today = [trade for trade in trades if trade.time > world.now - DAY]
     candles = world.candles(market.ticker, 1440)
-    document: Document = {}
+    interest = candles[-1].whole_open_interest if candles else 0
+    document = (
+        _era_count("open_interest", world.open_interest(market.ticker), interest, era)
+        | _era_count("volume", sum(trade.count for trade in trades), sum(trade.whole_count for trade in trades), era)
+        | _era_count("volume_24h", sum(trade.count for trade in today), sum(trade.whole_count for trade in today), era)
+    )
     if era != "cents":
         book = world.book(market.ticker)
-        document = {
-            "open_interest_fp": contracts(world.open_interest(market.ticker)),
-            "volume_24h_fp": contracts(sum(trade.count for trade in today)),
-            "volume_fp": contracts(sum(trade.count for trade in trades)),
-            "yes_ask_size_fp": contracts(book.no[-1][1] if book.no else 0),
-            "yes_bid_size_fp": contracts(book.yes[-1][1] if book.yes else 0),
-        }
-    if era != "current":
-        document |= {
-            "open_interest": candles[-1].whole_open_interest if candles else 0,
-            "volume": sum(trade.whole_count for trade in trades),
-            "volume_24h": sum(trade.whole_count for trade in today),
-        }
+        for name, bids in (("yes_ask_size_fp", book.no), ("yes_bid_size_fp", book.yes)):
+            best = bids[-1][1] if bids else 0
+            document[name] = contracts(best if era == "current" else whole(best) * CONTRACT)
     return document
+
+
+def _era_count(name: str, exact: int, rounded: int, era: Era) -> Document:
+    """Return a count in the fields of an era; `exact` in 0.01 contract, `rounded` in contracts."""
+    if era == "current":
+        return {f"{name}_fp": contracts(exact)}
+    return {name: rounded} | ({} if era == "cents" else {f"{name}_fp": contracts(rounded * CONTRACT)})
 
 
 def trade_document(trade: Trade, era: Era) -> Document:
@@ -225,8 +229,7 @@ def trade_document(trade: Trade, era: Era) -> Document:
         "trade_id": trade.trade_id,
         "yes_price_dollars": dollars(trade.yes_price),
     }
-    if era != "cents":
-        document["count_fp"] = contracts(trade.count)
+    document |= _era_count("count", trade.count, trade.whole_count, era)
     if era == "current":
         document |= {
             "is_block_trade": trade.is_block,
@@ -236,7 +239,6 @@ def trade_document(trade: Trade, era: Era) -> Document:
     else:
         yes = cents(trade.yes_price)
         document |= {
-            "count": trade.whole_count,
             "no_price": 100 - yes,
             "price": trade.yes_price / DOLLAR,
             "yes_price": yes,
@@ -257,22 +259,21 @@ def candle_document(candle: Candle, era: Era) -> Document:
     else:
         nulls = dict.fromkeys(("open", "low", "high", "close", "mean", "previous", "min", "max"))
         document["price"] = nulls | _era_prices(price, era)
-        document |= {"open_interest": candle.whole_open_interest, "volume": candle.whole_volume}
-    if era != "cents":
-        document |= {"open_interest_fp": contracts(candle.open_interest), "volume_fp": contracts(candle.volume)}
-    return document
+    document |= _era_count("open_interest", candle.open_interest, candle.whole_open_interest, era)
+    return document | _era_count("volume", candle.volume, candle.whole_volume, era)
 
 
-def historical_candle_document(candle: Candle) -> Document:
-    """Return a candle as the historical tier writes it: plain names, dollar strings, explicit nulls. It has no eras."""
+def historical_candle_document(candle: Candle, era: Era) -> Document:
+    """Return a candle as the historical tier writes it: plain names, strings, explicit nulls; the same in every era."""
+    exact = era == "current"
     price: dict[str, int | None] = dict.fromkeys(("open", "low", "high", "close"))
     if candle.price is not None:
         price |= _named(candle.price)
     return {
         "end_period_ts": candle.end,
-        "open_interest": contracts(candle.open_interest),
+        "open_interest": contracts(candle.open_interest if exact else candle.whole_open_interest * CONTRACT),
         "price": _plain({**price, "mean": candle.mean, "previous": candle.previous}),
-        "volume": contracts(candle.volume),
+        "volume": contracts(candle.volume if exact else candle.whole_volume * CONTRACT),
         "yes_ask": _plain(_named(candle.ask)),
         "yes_bid": _plain(_named(candle.bid)),
     }
@@ -298,11 +299,11 @@ def book_document(book: Book, era: Era, depth: int = 0) -> Document:
     sides = {"yes": book.yes[-depth:], "no": book.no[-depth:]} if depth else {"yes": book.yes, "no": book.no}
     document: Document = {}
     if era != "current":
+        sides = {side: tuple((price, whole(count) * CONTRACT) for price, count in bids) for side, bids in sides.items()}
         document["orderbook"] = _integer_book(sides, empty=None if era == "cents" else [])
     if era != "cents":
         document["orderbook_fp"] = {
-            f"{side}_dollars": [[dollars(price), contracts(count)] for price, count in levels]
-            for side, levels in sides.items()
+            f"{side}_dollars": [[dollars(price), contracts(count)] for price, count in levels] for side, levels in sides.items()
         }
     return document
 
@@ -310,7 +311,6 @@ def book_document(book: Book, era: Era, depth: int = 0) -> Document:
 def _integer_book(sides: Mapping[str, Sequence[tuple[int, int]]], empty: list[Any] | None) -> Document:
     document: Document = {}
     for side, levels in sides.items():
-        whole = [(price, -(-count // CONTRACT)) for price, count in levels]
-        document[side] = [[cents(price), count] for price, count in whole] or empty
-        document[f"{side}_dollars"] = [[dollars(price), count] for price, count in whole] or empty
+        document[side] = [[cents(price), count // CONTRACT] for price, count in levels] or empty
+        document[f"{side}_dollars"] = [[dollars(price), count // CONTRACT] for price, count in levels] or empty
     return document

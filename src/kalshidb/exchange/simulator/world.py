@@ -8,7 +8,6 @@ Prices are honest by construction. What a market will pay is drawn first; the fa
 probability of that payment given what is known so far (a Gaussian forecast, or a posterior over hypotheses), so among
 all quotes near p a share p of the markets settles yes.
 """
-# ruff: noqa: S311 -- a simulation has to be repeatable; nothing here is a secret.
 
 import math
 import threading
@@ -189,9 +188,7 @@ class World:
         if now.tzinfo is None:
             raise ValueError(f"now must carry a time zone: {now}")
         if markets < SMALLEST_WORLD:
-            raise ValueError(
-                f"a world of {markets} markets cannot hold one of everything; the smallest has {SMALLEST_WORLD}"
-            )
+            raise ValueError(f"a world of {markets} markets cannot hold one of everything; the smallest has {SMALLEST_WORLD}")
         self.seed = seed
         self.now = micros(now)
         self.cutoff = self.now // DAY * DAY - LIVE_DAYS * DAY
@@ -459,9 +456,7 @@ def _aggregate(history: History, interval: int) -> Iterator[Candle]:
             forming.volume += what.count
             forming.whole_volume += what.whole_count
             interest += what.opens
-            whole_interest = max(
-                0, whole_interest + (what.opens > 0) * what.whole_count + min(0, what.opens) // CONTRACT
-            )
+            whole_interest = max(0, whole_interest + (what.opens > 0) * what.whole_count + min(0, what.opens) // CONTRACT)
         else:
             _, bid, ask = what
             forming.bid.append(bid)
@@ -679,9 +674,7 @@ class _Builder:
     # Will bitcoin be higher in a quarter of an hour?
 
     def _crypto(self, events: int) -> None:
-        series = Series(
-            "KXBTC15M", "Bitcoin price up or down in 15 minutes", "Crypto", ("15 min", "BTC"), "fifteen_min"
-        )
+        series = Series("KXBTC15M", "Bitcoin price up or down in 15 minutes", "Crypto", ("15 min", "BTC"), "fifteen_min")
         self.series[series.ticker] = series
         quarter = 15 * MINUTE
         last = self.world.now // quarter * quarter + 3 * quarter
@@ -777,9 +770,7 @@ class _Builder:
     def _match(self) -> None:
         now = self.world.now // DAY * DAY
         self._hypotheses(
-            series=Series(
-                "KXHARBORCUPGAME", "Harbor Cup match", "Sports", ("Football",), "custom", "quadratic_with_maker_fees"
-            ),
+            series=Series("KXHARBORCUPGAME", "Harbor Cup match", "Sports", ("Football",), "custom", "quadratic_with_maker_fees"),
             suffix="26SEMI1",
             title="Rowan Athletic against Stone Bridge: who wins?",
             sub_title="Harbor Cup, first semi-final",
@@ -895,9 +886,7 @@ class _Builder:
             )
             for place, label in enumerate(labels)
         )
-        path = _posterior_path(
-            begin=opened, end=closed, steps=240, prior=prior, truth=truth, payouts=payouts, pace=pace
-        )
+        path = _posterior_path(begin=opened, end=closed, steps=240, prior=prior, truth=truth, payouts=payouts, pace=pace)
         self.series[series.ticker] = series
         self.events.append(
             Event(
