@@ -199,9 +199,7 @@ class _Reader:
 
 def _problem(at: Place, value: object, reason: str, hint: str = "") -> InitErrorDetails:
     safe = tuple(part if isinstance(part, int) else _printable(part) for part in at)
-    return InitErrorDetails(
-        type=PydanticCustomError("wire", "{reason}", {"reason": reason, "hint": hint}), loc=safe, input=value
-    )
+    return InitErrorDetails(type=PydanticCustomError("wire", "{reason}", {"reason": reason, "hint": hint}), loc=safe, input=value)
 
 
 def _printable(text: str) -> str:
@@ -419,9 +417,7 @@ class Market(WireModel):
 
     market_ticker: Text
     event_ticker: Text
-    series_ticker: MaybeText = Field(
-        None, description="Not in the payload: the event's, when the request or a wrapper said it."
-    )
+    series_ticker: MaybeText = Field(None, description="Not in the payload: the event's, when the request or a wrapper said it.")
     category: MaybeText = None
     market_type: MaybeText = None
     title: Text
@@ -561,9 +557,7 @@ class Candlestick(WireModel):
     @classmethod
     def _read(cls, reader: _Reader, context: Mapping[str, Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {
-            "market_ticker": reader.key(
-                "market_ticker", "ticker", context=context.get("market_ticker"), required=False
-            ),
+            "market_ticker": reader.key("market_ticker", "ticker", context=context.get("market_ticker"), required=False),
             "period_interval_minutes": context.get("period_interval_minutes"),
             "end_period_ts": reader.required("end_period_ts", scalars.moment),
             "volume": reader.count("volume"),
@@ -672,16 +666,12 @@ class OrderBook(WireModel):
                 places.append(reader.inner(name))
         if not places:
             if not any(
-                f"{side}{form}" in reader.payload
-                for side in ("yes", "no")
-                for form in ("", "_dollars", "_dollars_fp", "_fp")
+                f"{side}{form}" in reader.payload for side in ("yes", "no") for form in ("", "_dollars", "_dollars_fp", "_fp")
             ):
                 reader.refuse("orderbook_fp", None, "is missing")
             places.append(reader)
         return {
-            "market_ticker": reader.key(
-                "market_ticker", "ticker", context=context.get("market_ticker"), required=False
-            ),
+            "market_ticker": reader.key("market_ticker", "ticker", context=context.get("market_ticker"), required=False),
             "yes": _side_of_book(places, "yes"),
             "no": _side_of_book(places, "no"),
         }

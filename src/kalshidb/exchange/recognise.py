@@ -113,9 +113,7 @@ class Unrecognised:
 
 
 Found: TypeAlias = Item | NotStored | Unrecognised
-Walk: TypeAlias = Generator[
-    Found, None, bool
-]  # returns whether anything was recognised; if not, it has yielded nothing
+Walk: TypeAlias = Generator[Found, None, bool]  # returns whether anything was recognised; if not, it has yielded nothing
 
 DEPTH_LIMIT = 48
 EASTERN = ZoneInfo("America/New_York")
@@ -192,18 +190,17 @@ _PERIOD_KEYS = (
 )
 _URL_KEYS = ("url", "request_url", "uri", "endpoint", "path", "href", "request", "source", "source_url")
 _VERBS = (
-    "received", "captured", "recorded", "observed", "retrieved", "fetched", "collected", "scraped", "polled", "snapshot",
-    "recv", "saved", "downloaded",
+    "received", "captured", "recorded", "observed", "retrieved", "fetched", "collected", "scraped", "polled",
+    "snapshot", "recv", "saved", "downloaded",
 )  # fmt: skip
 _SEEN_KEYS = tuple(
-    f"{verb}_{suffix}"
-    for verb in _VERBS
-    for suffix in ("at", "ms", "at_ms", "ts", "ts_ms", "time", "ns", "at_utc", "utc")
+    f"{verb}_{suffix}" for verb in _VERBS for suffix in ("at", "ms", "at_ms", "ts", "ts_ms", "time", "ns", "at_utc", "utc")
 )
 _TIME_KEYS = (*_SEEN_KEYS, "timestamp_ms", "timestamp", "startedDateTime", "ts_ms", "ts", "time", "date")
 _SEEN = frozenset(_SEEN_KEYS)
 _WORDS_OF_PERIOD = {
-    "1m": 1, "1min": 1, "minute": 1, "1h": 60, "60m": 60, "hour": 60, "hourly": 60, "1d": 1440, "day": 1440, "daily": 1440,
+    "1m": 1, "1min": 1, "minute": 1, "1h": 60, "60m": 60, "hour": 60, "hourly": 60,
+    "1d": 1440, "day": 1440, "daily": 1440,
 }  # fmt: skip
 _looks_like_ticker = re.compile(r"[A-Z0-9][A-Z0-9.]*-[A-Z0-9._-]+|KX[A-Z0-9.]+").fullmatch
 _looks_like_url = re.compile(r"(https?:/)?/\S+|[a-z_]+/\S+|(GET|POST) \S+", re.IGNORECASE).match
@@ -390,15 +387,11 @@ _STORED_FRAMES: Mapping[str, Kind] = {
     "orderbook_snapshot": Kind.WS_ORDERBOOK_SNAPSHOT,
     "orderbook_delta": Kind.WS_ORDERBOOK_DELTA,
 }
-_CONTROL_FRAMES = frozenset(
-    ("subscribed", "unsubscribed", "ok", "error", "list_subscriptions", "ping", "pong", "heartbeat")
-)
+_CONTROL_FRAMES = frozenset(("subscribed", "unsubscribed", "ok", "error", "list_subscriptions", "ping", "pong", "heartbeat"))
 
 _CANDLE = frozenset(("yes_bid", "yes_ask", "price", "volume", "volume_fp", "open_interest", "open_interest_fp"))
 _TAKER = frozenset(("taker_side", "taker_outcome_side", "taker_book_side"))
-_TRADE_PRICE = frozenset(
-    ("yes_price", "yes_price_dollars", "no_price", "no_price_dollars", "price", "count", "count_fp")
-)
+_TRADE_PRICE = frozenset(("yes_price", "yes_price_dollars", "no_price", "no_price_dollars", "price", "count", "count_fp"))
 _OWN_FILL = frozenset(("fill_id", "order_id", "is_taker", "action"))
 _MARKET_ONLY = frozenset((
     "market_type", "yes_bid", "yes_bid_dollars", "yes_ask", "yes_ask_dollars", "last_price", "last_price_dollars",
@@ -421,7 +414,7 @@ _SIDES = frozenset(f"{side}{form}" for side in ("yes", "no") for form in ("", "_
 _BOOKS = ("orderbook", "orderbook_fp")
 
 
-def _kind_of(thing: dict[str, Any]) -> Kind | str | None:  # noqa: PLR0911, PLR0912  # a list of decisions, in order
+def _kind_of(thing: dict[str, Any]) -> Kind | str | None:  # noqa: PLR0911  # a list of decisions, in order
     """The kind of one bare object by its own fields; text says which known thing without a table it is."""
     keys = thing.keys()
     if "end_period_ts" in keys and keys & _CANDLE:
@@ -458,10 +451,7 @@ def _is_bare_book(thing: dict[str, Any]) -> bool:
         bool(sides)
         and all(
             thing[side] is None
-            or (
-                isinstance(thing[side], list)
-                and all(isinstance(level, list) and len(level) == 2 for level in thing[side])
-            )
+            or (isinstance(thing[side], list) and all(isinstance(level, list) and len(level) == 2 for level in thing[side]))
             for side in sides
         )
         and (any(thing[side] for side in sides) or len(sides) >= 2)
@@ -609,8 +599,6 @@ class _Walker:
 
     def envelope(self, name: str, content: object, path: str, context: _Context, depth: int) -> Iterator[Found]:
         kind = _ENVELOPES[name]
-        if content is None:
-            return
         if isinstance(content, list):
             yield from self.elements(kind, content, path, context, depth)
         elif isinstance(content, dict):
@@ -622,8 +610,6 @@ class _Walker:
                 yield from self.keyed(kind, content, path, context, depth)
             elif content and not (yield from self.walk(content, path, context, depth + 1)):
                 yield from self.objects(kind, content, path, context, depth)
-        else:
-            yield Unrecognised(path, content, f"{name} should be a list or an object, found {shown(content)}")
 
     def elements(self, kind: Kind, values: list[Any], path: str, context: _Context, depth: int) -> Walk:
         """The elements of an envelope: each is of its kind, whatever state it is in, unless it is plainly a wrapper
@@ -637,11 +623,7 @@ class _Walker:
                     continue
                 yield Unrecognised(at, value, f"a {kind} was expected, found {shown(value)}")
                 continue
-            if (
-                _is_wrapper(value)
-                and _kind_of(value) is not kind
-                and (yield from self.walk(value, at, context, depth + 1))
-            ):
+            if _kind_of(value) is not kind and _is_wrapper(value) and (yield from self.walk(value, at, context, depth + 1)):
                 continue
             if kind is Kind.CANDLESTICK:
                 yield from self.candlestick(value, at, context, inferred)
@@ -669,15 +651,11 @@ class _Walker:
             if place >= len(tickers) or not is_ticker(tickers[place]):
                 yield Unrecognised(at, candles, f"market_tickers[{place}] names no market for it")
             elif isinstance(candles, list):
-                yield from self.elements(
-                    Kind.CANDLESTICK, candles, at, replace(context, market_ticker=tickers[place]), depth
-                )
+                yield from self.elements(Kind.CANDLESTICK, candles, at, replace(context, market_ticker=tickers[place]), depth)
             elif candles is not None:
                 yield Unrecognised(at, candles, f"a list of candlesticks was expected, found {shown(candles)}")
         for place in range(len(ladders), len(tickers)):
-            yield Unrecognised(
-                f"{path}.market_tickers[{place}]", tickers[place], "market_candlesticks holds nothing for it"
-            )
+            yield Unrecognised(f"{path}.market_tickers[{place}]", tickers[place], "market_candlesticks holds nothing for it")
 
     def is_not_stored(self, name: str, holder: dict[str, Any]) -> bool:
         value = holder[name]
@@ -750,11 +728,7 @@ class _Walker:
 
     def book(self, thing: dict[str, Any], path: str, context: _Context, depth: int) -> Iterator[Found]:
         """A book; and what was saved beside it in one wrapper, {"market": {…}, "orderbook": {…}}."""
-        beside = {
-            name: value
-            for name, value in thing.items()
-            if name in _ENVELOPES and isinstance(value, dict | list) and value
-        }
+        beside = {name: value for name, value in thing.items() if name in _ENVELOPES and isinstance(value, dict | list) and value}
         if not beside:
             yield from self.item(Kind.ORDERBOOK, thing, path, context)
             return
@@ -819,9 +793,7 @@ class _Walker:
             return True
         return False
 
-    def item(
-        self, kind: Kind, payload: dict[str, Any], path: str, context: _Context, *, nested: bool = False
-    ) -> Iterator[Found]:
+    def item(self, kind: Kind, payload: dict[str, Any], path: str, context: _Context, *, nested: bool = False) -> Iterator[Found]:
         """The finished item, unless a hint says otherwise."""
         hints = self.hints
         frame = payload.get("msg") if kind in _FRAME_KINDS else None
@@ -846,9 +818,7 @@ class _Walker:
         )
         for name, hinted, said in contradictions:
             if hinted is not None and said is not None and hinted != said:
-                yield Unrecognised(
-                    path, payload, f"the hint says {name} {shown(hinted)}, the document says {shown(said)}"
-                )
+                yield Unrecognised(path, payload, f"the hint says {name} {shown(hinted)}, the document says {shown(said)}")
                 return
         if kind in (Kind.CANDLESTICK, Kind.ORDERBOOK, Kind.TRADE):
             market_ticker = market_ticker or hints.market_ticker
@@ -881,9 +851,7 @@ class _Walker:
         for name in _WRAPPERS:
             if isinstance(document.get(name), dict | list) and document[name]:
                 return (
-                    yield from self.forced(
-                        document[name], _step(path, name), _context_of(document[name], context), depth + 1
-                    )
+                    yield from self.forced(document[name], _step(path, name), _context_of(document[name], context), depth + 1)
                 )
         yield from self.objects(kind, document, path, context, depth)
         return True
@@ -898,17 +866,20 @@ _WRAPPERS = (
 
 
 def _is_envelope(name: str, content: object) -> bool:
-    """Whether a member named like an envelope is one: `series: "KXA"` and `market: "KXA-B"` are labels."""
-    return not (isinstance(content, str) and name in _SINGULAR) and not (content is None and name in _SINGULAR)
+    """Whether a member named like an envelope is one.
+
+    `series: "KXA"` and `markets: 44` are labels, `markets: null` is empty.
+    """
+    return isinstance(content, dict | list) or (content is None and name not in _SINGULAR)
 
 
 def _is_wrapper(thing: dict[str, Any]) -> bool:
     """Whether an object holds others under a name of the exchange or of the usual recorders."""
-    return any(
-        isinstance(thing.get(name), dict | list)
-        for name in (*_ENVELOPES, *_BOOKS, *_WRAPPERS, "market_candlesticks")
-        if name in thing
-    ) or (isinstance(thing.get("type"), str) and "msg" in thing)
+    return (
+        any(name in thing and _is_envelope(name, thing[name]) for name in _ENVELOPES)
+        or any(isinstance(thing.get(name), dict | list) for name in (*_BOOKS, *_WRAPPERS, "market_candlesticks"))
+        or (isinstance(thing.get("type"), str) and "msg" in thing)
+    )
 
 
 def _is_flat(value: object) -> bool:

@@ -57,9 +57,7 @@ def shown(value: object, limit: int = 60) -> str:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    text = (
-        str(value) if isinstance(value, Decimal) else ascii(value if not isinstance(value, str) else value[: limit + 1])
-    )
+    text = str(value) if isinstance(value, Decimal) else ascii(value if not isinstance(value, str) else value[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -223,9 +221,7 @@ def time_of_text(text: str) -> datetime | None:
     if offset is None:
         raise WireValueError(f"{shown(text)} has no offset", "a time needs Z or an offset such as -04:00")
     try:
-        time = datetime.fromisoformat(
-            f"{day}T{clock}{fraction or ''}{'+00:00' if offset in 'Zz' else offset}"
-        ).astimezone(UTC)
+        time = datetime.fromisoformat(f"{day}T{clock}{fraction or ''}{'+00:00' if offset in 'Zz' else offset}").astimezone(UTC)
     except (ValueError, OverflowError):
         raise WireValueError(f"{shown(text)} is no time of any calendar") from None
     return None if time == _GO_ZERO_TIME else time
@@ -281,9 +277,7 @@ def ticker(value: object) -> str:
     if not isinstance(value, str):
         raise WireValueError(f"a ticker was expected, found {shown(value)}")
     if not is_ticker(value):
-        raise WireValueError(
-            f"{shown(value)} is not a ticker: 1 to {TICKER_LENGTH} printable characters without white space"
-        )
+        raise WireValueError(f"{shown(value)} is not a ticker: 1 to {TICKER_LENGTH} printable characters without white space")
     return value
 
 
