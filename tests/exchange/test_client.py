@@ -316,7 +316,7 @@ def test_requests_are_spaced(exchange: SimulatedExchange) -> None:
 
 def test_a_limited_exchange_is_read_to_the_end_by_waiting() -> None:
     with (
-        SimulatedExchange(markets=60, rate_limit=40) as limited,
+        SimulatedExchange(markets=60, rate_limit=30) as limited,
         ExchangeClient(limited.base_url, requests_per_second=None, chance=lambda: 0.05, max_retries=20) as client,
     ):
         pages = list(client.pages("/markets", items="markets", limit=1))

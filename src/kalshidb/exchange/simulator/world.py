@@ -326,7 +326,7 @@ class World:
         if begin >= end:
             return []
         scale = random.gauss(2.0, 1.2)
-        moments = sorted(random.randrange(begin, end) for _ in range(wanted))
+        moments = sorted(_when(random, begin, end) for _ in range(wanted))
         starts = [quote[0] for quote in quotes]
         trades: list[Trade] = []
         interest = 0
@@ -367,6 +367,12 @@ def _quote(value: float, width: float, tick: int) -> tuple[int, int]:
     if ask <= bid:
         ask = bid + 1
     return max(0, bid) * tick, min(DOLLAR // tick, max(ask, 1)) * tick
+
+
+def _when(random: Random, begin: int, end: int) -> int:
+    moment = random.randrange(begin, end)
+    # Some fall on a whole second: no fraction to write, and exactly on the bounds of a query.
+    return max(begin, moment // SECOND * SECOND) if random.random() < 0.03 else moment
 
 
 def _count(random: Random, scale: float) -> int:
