@@ -216,6 +216,16 @@ def test_a_market_saved_with_its_book_and_candles_gives_all_of_them() -> None:
         ("candlestick", "KXRAIN-26AUG09-NYC"),
     ]
     assert "candlesticks" not in inside[0].payload
+    assert items({"market": market(), "candlesticks": candles(HOUR)})[-1].market_ticker == "KXRAIN-26AUG09-NYC"
+
+
+def test_candles_of_markets_saved_inside_their_event_are_found() -> None:
+    inside = event(markets=[{"market_ticker": "KXRAIN-26AUG09-NYC", "candlesticks": candles(HOUR)}])
+    assert [(str(item.kind), item.market_ticker) for item in items(inside)] == [
+        ("event", None),
+        ("candlestick", "KXRAIN-26AUG09-NYC"),
+    ]
+    assert [kind for kind, _ in places(event(markets={"KXRAIN-26AUG09-NYC": market()}))] == ["event", "market"]
 
 
 # Context

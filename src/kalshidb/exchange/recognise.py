@@ -168,6 +168,7 @@ class _Context:
     category: str | None = None
     period_interval_minutes: int | None = None
     observed_at: datetime | None = None
+    of_event: bool = False  # below an event: a market here is no contradiction to a hint that says event
     parents: _Parents = field(default_factory=dict)  # of markets: event_ticker → its series and category
 
 
@@ -220,6 +221,13 @@ def _context_of(holder: object, context: _Context) -> _Context:
                 if isinstance(part, dict):
                     context = _said_by(part, context)
     return _said_by(holder, context)
+
+
+def _context_beside(holder: dict[str, Any], context: _Context) -> _Context:
+    """The context of what stands beside a single market: its candles, trades and book are that market's."""
+    market = holder.get("market")
+    ticker = _own_ticker(market) if isinstance(market, dict) else None
+    return replace(context, market_ticker=ticker) if ticker else context
 
 
 def _said_by(holder: dict[str, Any], context: _Context) -> _Context:
@@ -546,6 +554,7 @@ class _Walker:
         parents = _parents(holder)
         if parents:
             context = replace(context, parents=parents)
+        context = _context_beside(holder, context)
         known: set[str] = set()
         for name in _ENVELOPES:
             if name in holder and _is_envelope(name, holder[name]):
@@ -691,7 +700,7 @@ class _Walker:
         market.
         """
         if kind is Kind.EVENT:
-            yield from self.event(thing, path, context)
+            yield from self.event(thing, path, context, depth)
         elif kind is Kind.CANDLESTICK:
             yield from self.candlestick(thing, path, context, _inferred_periods([thing]))
         elif kind is Kind.MARKET:
@@ -701,25 +710,17 @@ class _Walker:
         else:
             yield from self.item(kind, thing, path, context)
 
-    def market(
-        self,
-        thing: dict[str, Any],
-        path: str,
-        context: _Context,
-        depth: int,
-        *,
-        nested: bool = False,
-    ) -> Iterator[Found]:
+    def market(self, thing: dict[str, Any], path: str, context: _Context, depth: int) -> Iterator[Found]:
         event = thing.get("event_ticker")
         parent = context.parents.get(event) if isinstance(event, str) else None
         if parent:
-            context = replace(context, series_ticker=parent[0] or context.series_ticker, category=parent[1])
+            context = replace(context, series_ticker=parent[0] or context.series_ticker, category=parent[1], of_event=True)
         inside = {name: thing[name] for name in _IN_MARKETS if isinstance(thing.get(name), dict | list)}
         if not inside:
-            yield from self.item(Kind.MARKET, thing, path, context, nested=nested or parent is not None)
+            yield from self.item(Kind.MARKET, thing, path, context)
             return
         alone = {name: value for name, value in thing.items() if name not in inside}
-        yield from self.item(Kind.MARKET, alone, path, context, nested=nested or parent is not None)
+        yield from self.item(Kind.MARKET, alone, path, context)
         inner = replace(_context_of(alone, context), market_ticker=_own_ticker(thing) or context.market_ticker)
         for name, content in inside.items():
             part = {name: content}
@@ -732,35 +733,28 @@ class _Walker:
         if not beside:
             yield from self.item(Kind.ORDERBOOK, thing, path, context)
             return
-        market = thing.get("market")
-        if isinstance(market, dict):
-            context = replace(context, market_ticker=_own_ticker(market) or context.market_ticker)
+        context = _context_beside(thing, context)
         alone = {name: value for name, value in thing.items() if name not in beside}
         yield from self.item(Kind.ORDERBOOK, alone, path, context)
         if not (yield from self.walk(beside, path, context, depth + 1)):
             yield Unrecognised(path, beside, "nothing of the exchange was found in it")
 
-    def event(self, thing: dict[str, Any], path: str, context: _Context) -> Iterator[Found]:
+    def event(self, thing: dict[str, Any], path: str, context: _Context, depth: int) -> Iterator[Found]:
         alone = {name: value for name, value in thing.items() if name != "markets"}
         nested = thing.get("markets")
         yield from self.item(Kind.EVENT, alone, path, context)
-        if nested is None:
-            return
-        if not isinstance(nested, list):
-            yield Unrecognised(_step(path, "markets"), nested, f"a list of markets was expected, found {shown(nested)}")
-            return
         series, category = thing.get("series_ticker"), thing.get("category")
         inner = replace(
             context,
             series_ticker=series if isinstance(series, str) and is_ticker(series) else context.series_ticker,
             category=category if isinstance(category, str) and category else None,
+            of_event=True,
         )
-        for place, market in enumerate(nested):
-            at = f"{path}.markets[{place}]"
-            if isinstance(market, dict):
-                yield from self.market(market, at, inner, 0, nested=True)
-            else:
-                yield Unrecognised(at, market, f"a market was expected, found {shown(market)}")
+        at = _step(path, "markets")
+        if isinstance(nested, dict | list):
+            yield from self.envelope("markets", nested, at, inner, depth)
+        elif nested is not None:
+            yield Unrecognised(at, nested, f"a list of markets was expected, found {shown(nested)}")
 
     def candlestick(
         self, candle: dict[str, Any], path: str, context: _Context, inferred: Mapping[str | None, int | None]
@@ -793,7 +787,7 @@ class _Walker:
             return True
         return False
 
-    def item(self, kind: Kind, payload: dict[str, Any], path: str, context: _Context, *, nested: bool = False) -> Iterator[Found]:
+    def item(self, kind: Kind, payload: dict[str, Any], path: str, context: _Context) -> Iterator[Found]:
         """The finished item, unless a hint says otherwise."""
         hints = self.hints
         frame = payload.get("msg") if kind in _FRAME_KINDS else None
@@ -811,7 +805,7 @@ class _Walker:
         series_ticker = series or (context.series_ticker if kind is not Kind.SERIES else None)
         period = context.period_interval_minutes if kind is Kind.CANDLESTICK else None
         contradictions = (
-            ("kind", hints.kind if not (nested and hints.kind is Kind.EVENT) else None, kind),
+            ("kind", hints.kind if not (context.of_event and hints.kind is Kind.EVENT) else None, kind),
             ("market", hints.market_ticker, market_ticker),
             ("series", hints.series_ticker, series_ticker),
             ("period", hints.period_interval_minutes, period),
