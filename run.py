@@ -25,8 +25,7 @@ OLDEST = (3, 11)
 
 if sys.version_info < OLDEST:
     sys.exit(
-        "kalshidb needs Python {}.{} or newer; this is {} ({}).\n"
-        "Run it with a newer one, such as: python3.13 run.py {}".format(
+        "kalshidb needs Python {}.{} or newer; this is {} ({}).\nRun it with a newer one, such as: python3.13 run.py {}".format(
             OLDEST[0], OLDEST[1], sys.version.split()[0], sys.executable, " ".join(sys.argv[1:])
         )
     )
@@ -57,7 +56,8 @@ def main(arguments: "list[str]") -> None:
     if arguments[0] == "test":
         python = environment(TESTS)
         os.chdir(str(ROOT))
-        command = ["-m", "pytest", *parallel(arguments[1:]), *arguments[1:]]
+        cache = [] if os.access(str(ROOT), os.W_OK) else ["-p", "no:cacheprovider"]
+        command = ["-m", "pytest", *cache, *parallel(arguments[1:]), *arguments[1:]]
     else:
         python = environment(COMMANDS)
         command = ["-P", "-m", "kalshidb", *arguments]
@@ -206,9 +206,7 @@ def works(venv: Path) -> bool:
     """Say whether an environment has a Python that is new enough, and pip."""
     check = "import sys, pip; sys.exit(sys.version_info < {!r})".format(OLDEST)
     try:
-        return (
-            subprocess.run([str(python_of(venv)), "-I", "-c", check], capture_output=True, check=False).returncode == 0
-        )
+        return subprocess.run([str(python_of(venv)), "-I", "-c", check], capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
@@ -220,9 +218,7 @@ def create(venv: Path) -> None:
     except ImportError:
         uv = shutil.which("uv")
         if uv is not None:
-            subprocess.run(
-                [uv, "venv", "-q", "--seed", "--allow-existing", "--python", sys.executable, str(venv)], check=True
-            )
+            subprocess.run([uv, "venv", "-q", "--seed", "--allow-existing", "--python", sys.executable, str(venv)], check=True)
             return
         shutil.rmtree(str(venv))
         sys.exit(

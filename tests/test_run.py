@@ -106,9 +106,7 @@ def test_the_first_run_sets_up_and_later_ones_just_run(project: Path, tmp_path: 
 def test_two_first_runs_at_once_set_up_once(project: Path) -> None:
     command = [sys.executable, str(project / "run.py"), "demo"]
     both = [
-        subprocess.Popen(
-            command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     answers = [process.communicate(timeout=120) for process in both]
@@ -146,9 +144,7 @@ def test_without_ensurepip_it_names_the_package(project: Path, tmp_path: Path) -
 
 def test_without_a_network_it_says_so(project: Path) -> None:
     (project / "requirements.txt").write_text(f"nothing==1 --hash=sha256:{'0' * 64}\n")
-    result = run(
-        project, "demo", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_CONFIG_FILE=os.devnull
-    )
+    result = run(project, "demo", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_CONFIG_FILE=os.devnull)
     assert result.returncode == 1
     assert "could not be downloaded" in result.stderr
     assert "Traceback" not in result.stderr
@@ -208,9 +204,7 @@ def test_an_old_python_can_read_it() -> None:
 
 def test_an_old_python_is_told_what_is_needed() -> None:
     pretend = "import runpy, sys; sys.version_info = (3, 6, 15); runpy.run_path(sys.argv[1], run_name='__main__')"
-    result = subprocess.run(
-        [sys.executable, "-c", pretend, ROOT / "run.py"], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", pretend, ROOT / "run.py"], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("kalshidb needs Python 3.11 or newer; this is ")
     assert "Traceback" not in result.stderr

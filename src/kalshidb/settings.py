@@ -44,15 +44,11 @@ def libpq_url(url: str) -> str:
         parameters = conninfo_to_dict(url)
         ports = str(parameters.get("port") or "5432").split(",")
         if separator and "@" in (urlsplit(url).netloc.rpartition("@")[0]):
-            raise SettingsError(
-                f"not a well-formed PostgreSQL URL: there is more than one @ before the host. {EXPECTED}"
-            )
+            raise SettingsError(f"not a well-formed PostgreSQL URL: there is more than one @ before the host. {EXPECTED}")
     except (psycopg.ProgrammingError, ValueError) as error:
         if isinstance(error, SettingsError):
             raise
-        raise SettingsError(
-            f"not a well-formed PostgreSQL URL. {EXPECTED}"
-        ) from None  # libpq's message quotes parts of it
+        raise SettingsError(f"not a well-formed PostgreSQL URL. {EXPECTED}") from None  # libpq's message quotes parts of it
     if not all(port.isdecimal() and 0 < int(port) < 1 << 16 for port in ports if port):
         raise SettingsError(f"not a well-formed PostgreSQL URL: the port is not a number from 1 to 65535. {EXPECTED}")
     return url.strip()

@@ -20,7 +20,7 @@ from kalshidb.postgres import DatabaseUnavailable, EmbeddedPostgres, Settings, S
 @pytest.fixture
 def home(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The place of an embedded server, given to kalshidb as a user would."""
-    path = Path(tempfile.mkdtemp(prefix="kalshidb-tests home-", dir=scratch))
+    path = Path(tempfile.mkdtemp(prefix="kalshidb-tests-home ", dir=scratch))
     monkeypatch.setenv("KALSHIDB_HOME", str(path))
     yield path
     EmbeddedPostgres(path).down(force=True)
@@ -31,9 +31,7 @@ def session(connection: psycopg.Connection, name: str) -> str:
     return connection.execute("SELECT current_setting(%s)", [name]).fetchone()[0]  # type: ignore[index]
 
 
-def test_a_set_address_is_used_and_nothing_is_started(
-    empty_database: str, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_address_is_used_and_nothing_is_started(empty_database: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database)
     with postgres.database() as database:
         assert (database.url, database.embedded) == (empty_database, False)
@@ -149,7 +147,7 @@ def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest
     assert isinstance(caught.value, DatabaseUnavailable)
     assert "ann@127.0.0.1:1/markets" in said
     assert "Check that the server runs" in said
-    assert "Without DATABASE_URL" in said
+    assert "without it, kalshidb runs a server of its own" in said
     assert "hush" not in said
 
 
@@ -204,9 +202,7 @@ def test_yoyo_really_connects(empty_database: str) -> None:
         ("postgresql://h/d?hush=1", "well-formed"),
     ],
 )
-def test_a_malformed_address_is_explained_and_not_repeated(
-    url: str, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_malformed_address_is_explained_and_not_repeated(url: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(SettingsError) as caught:
         Settings.load()

@@ -1,5 +1,6 @@
 """The embedded server's life: who shares it, what ends it, and what survives."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -187,6 +188,32 @@ def test_what_was_committed_survives_a_killed_server(place: Path) -> None:
         busy.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="adopts orphans")
+def test_a_killed_server_that_nobody_buries_is_not_taken_for_a_living_one(place: Path) -> None:
+    """In a container, process 1 may never clear zombies away; their numbers stay taken."""
+    adopt_orphans = ctypes.CDLL(None).prctl
+    adopt_orphans(36, 1, 0, 0, 0)
+    try:
+        with EmbeddedPostgres(place / "home") as server:
+            killed = postmaster(place / "home")
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: not server.running())
+            assert Path(f"/proc/{killed}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            server.start()
+            assert server.running()
+    finally:
+        adopt_orphans(36, 0, 0, 0, 0)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def test_a_directory_that_cannot_be_used_is_named_with_the_way_out(place: Path) -> None:
+    (place / "file").touch()
+    with pytest.raises(DatabaseUnavailable, match=r"cannot use .*file/home.*KALSHIDB_HOME.*DATABASE_URL"):
+        EmbeddedPostgres(place / "file/home").start()
+
+
 def test_a_backend_that_computes_does_not_outlive_its_killed_server(place: Path) -> None:
     with EmbeddedPostgres(place / "home") as server:
         connection = psycopg.connect(server.url(), autocommit=True)
@@ -284,9 +311,7 @@ def test_a_forked_child_keeps_the_server_but_does_not_stop_it(place: Path) -> No
     wait_until(lambda: not server.running())
 
 
-@pytest.mark.parametrize(
-    "name", ["with space", 'quo\'te "double" $HOME `x` \\', "comma,ed", "übergrößenträger", "x" * 150]
-)
+@pytest.mark.parametrize("name", ["with space", 'quo\'te "double" $HOME `x` \\', "comma,ed", "übergrößenträger", "x" * 150])
 def test_any_path_will_do(place: Path, name: str) -> None:
     with EmbeddedPostgres(place / name) as server:
         url = server.ensure_database("kalshi db")
@@ -340,12 +365,11 @@ def test_no_ancestor_is_opened_for_the_servers_account(place: Path) -> None:
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     before = closed.stat()
-    with pytest.raises(
-        DatabaseUnavailable, match=r"cannot enter .*closed \(mode 0700\).*KALSHIDB_HOME.*/var/lib/kalshidb"
-    ):
+    with pytest.raises(DatabaseUnavailable, match=r"cannot enter .*closed \(mode 0700\).*KALSHIDB_HOME.*/var/lib/kalshidb"):
         EmbeddedPostgres(closed / "home").start()
     after = closed.stat()
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert list(closed.iterdir()) == []
 
 
 @ROOT_ONLY

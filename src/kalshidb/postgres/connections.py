@@ -144,20 +144,20 @@ def connect(url: str | None = None, **parameters: Any) -> psycopg.Connection[Tup
         DatabaseUnavailable: there is no connection to be had; a psycopg.OperationalError that says what was tried and
         what to do.
     """
-    given, url = url, _resolve(url)
+    conninfo = _conninfo(_resolve(url), parameters)
     try:
-        return psycopg.connect(_conninfo(url, parameters), **_own(parameters))
+        return psycopg.connect(conninfo, **_own(parameters))
     except psycopg.OperationalError as error:
-        _explain(error, url, given)
+        _explain(error, conninfo, ours=url is None)
 
 
 async def connect_async(url: str | None = None, **parameters: Any) -> psycopg.AsyncConnection[TupleRow]:  # noqa: ANN401
     """Connect as `connect` does, without blocking the event loop."""
-    given, url = url, await asyncio.to_thread(_resolve, url)
+    conninfo = _conninfo(await asyncio.to_thread(_resolve, url), parameters)
     try:
-        return await psycopg.AsyncConnection.connect(_conninfo(url, parameters), **_own(parameters))
+        return await psycopg.AsyncConnection.connect(conninfo, **_own(parameters))
     except psycopg.OperationalError as error:
-        _explain(error, url, given)
+        _explain(error, conninfo, ours=url is None)
 
 
 def pool(
@@ -308,12 +308,15 @@ _ADVICE = (
 )
 
 
-def _explain(error: psycopg.OperationalError, url: str, given: str | None) -> NoReturn:
-    """Raise what the server or the network said, with where we tried and what to do."""
+def _explain(error: psycopg.OperationalError, conninfo: str, *, ours: bool) -> NoReturn:
+    """Raise what the server or the network said, with where we tried and what to do.
+
+    `ours` says that the address was not given by the caller, but found here.
+    """
     said = str(error).strip()
     advice = next(
         (advice for sign, advice in _ADVICE if sign in said), "Check that the server runs and can be reached from here."
     )
-    if given is None and os.environ.get("DATABASE_URL"):
-        advice += " Without DATABASE_URL, kalshidb runs a server of its own."
-    raise DatabaseUnavailable(f"No connection to PostgreSQL at {_place(url)}: {said}\n{advice}") from error
+    if ours and Settings.load().database_url is not None:
+        advice += " The address is DATABASE_URL's; without it, kalshidb runs a server of its own."
+    raise DatabaseUnavailable(f"No connection to PostgreSQL at {_place(conninfo)}: {said}\n{advice}") from error

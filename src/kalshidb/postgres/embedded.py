@@ -7,6 +7,7 @@ the server.
 
 import atexit
 import contextlib
+import errno
 import importlib.util
 import os
 import re
@@ -73,9 +74,7 @@ class EmbeddedPostgres:
     - It listens on a Unix socket in a directory that only its account can enter; that is why it asks no password.
     """
 
-    def __init__(
-        self, root: str | Path, bin_dir: str | Path | None = None, options: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, root: str | Path, bin_dir: str | Path | None = None, options: Mapping[str, str] | None = None) -> None:
         """Describe the server. Nothing is created or started."""
         if sys.platform == "win32":
             raise DatabaseUnavailable(
@@ -174,9 +173,7 @@ class EmbeddedPostgres:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close."""
         self.close()
 
@@ -191,9 +188,7 @@ class EmbeddedPostgres:
         own = self.root / "s"
         # libpq takes a comma for the separator of several hosts.
         return (
-            own
-            if len(os.fsencode(own)) <= SOCKET_PATH_ROOM and "," not in str(own)
-            else self._directory.short_socket_directory
+            own if len(os.fsencode(own)) <= SOCKET_PATH_ROOM and "," not in str(own) else self._directory.short_socket_directory
         )
 
     def url(self, dbname: str = "postgres") -> str:
@@ -213,24 +208,25 @@ class EmbeddedPostgres:
 
     def _prepare_root(self) -> "pwd.struct_passwd | None":
         """Create the directory, and return the account that the server shall run as; None: this one."""
+        account = self._account() if os.geteuid() == 0 else None
+        if account:
+            self._demand_access(account, next(folder for folder in self.root.parents if folder.is_dir()))
         try:
             # Parents as the umask says; the directory itself is private.
             self.root.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 self.root.mkdir(mode=0o700)
-            if os.geteuid() != 0:
-                return None
-            account = self._account()
-            if self.root.stat().st_uid == 0 and not any(self.root.iterdir()):
-                os.chown(
-                    self.root, account.pw_uid, account.pw_gid
-                )  # new, or given to us empty: it becomes the server's
+            if account and self.root.stat().st_uid == 0 and not any(self.root.iterdir()):
+                os.chown(self.root, account.pw_uid, account.pw_gid)  # new, or given to us empty: it becomes the server's
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise DatabaseUnavailable(
-                f"The embedded server cannot use {self.root} ({error.strerror}). Set KALSHIDB_HOME to a directory that"
-                " this user can write to, or DATABASE_URL to the address of a PostgreSQL server."
+                f"The embedded server cannot use {self.root} ({error.strerror}). Set KALSHIDB_HOME to a directory that "
+                "this user can write to, or DATABASE_URL to the address of a PostgreSQL server."
             ) from error
-        self._demand_access(account)
+        if account:
+            self._demand_access(account, self.root)
         return account
 
     def _account(self) -> "pwd.struct_passwd":
@@ -249,16 +245,20 @@ class EmbeddedPostgres:
             "run it as. Run this as an ordinary user, or set DATABASE_URL to the address of a PostgreSQL server."
         )
 
-    def _demand_access(self, account: "pwd.struct_passwd") -> None:
-        """Insist that the server's account can reach the directory, since no permission is changed to let it in."""
-        for directory in [*reversed(self.root.parents), self.root]:
-            if _run_as(account, "/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)).returncode:
-                raise DatabaseUnavailable(
-                    f"PostgreSQL refuses to run as root, so the embedded server runs as {account.pw_name}, which "
-                    f"cannot enter {directory} (mode {directory.stat().st_mode & 0o777:04o}). Set KALSHIDB_HOME to a "
-                    "directory below ones that everybody can enter, such as /var/lib/kalshidb (the default for root),"
-                    " or run this as an ordinary user."
-                )
+    def _demand_access(self, account: "pwd.struct_passwd", directory: Path) -> None:
+        """Insist that the server's account can reach a directory, since no permission is changed to let it in."""
+
+        def enters(directory: Path) -> bool:
+            return not _run_as(account, "/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)).returncode
+
+        if enters(directory):
+            return
+        closed = next(folder for folder in [*reversed(directory.parents), directory] if not enters(folder))
+        raise DatabaseUnavailable(
+            f"PostgreSQL refuses to run as root, so the embedded server runs as {account.pw_name}, which cannot enter "
+            f"{closed} (mode {closed.stat().st_mode & 0o777:04o}). Set KALSHIDB_HOME to a directory below ones that "
+            "everybody can enter, such as /var/lib/kalshidb (the default for root), or run this as an ordinary user."
+        )
 
     def _start_server(self, account: "pwd.struct_passwd | None", timeout: float) -> None:
         programs, major = usable_programs(self._bin_dir or find_programs(), account)
@@ -297,9 +297,7 @@ class EmbeddedPostgres:
         """Wait until the server is ready, or neither process `pid` nor a postmaster lives any more."""
         while not self._directory.ready() and (self._directory.postmaster() or (pid is not None and alive(pid))):
             if time.monotonic() > end:
-                raise DatabaseUnavailable(
-                    f"The embedded server has not become ready in time; {self._log} says what it is doing."
-                )
+                raise DatabaseUnavailable(f"The embedded server has not become ready in time; {self._log} says what it is doing.")
             time.sleep(0.01)
 
     def _open_log(self) -> tuple[int, int]:
