@@ -64,7 +64,7 @@ CREATE TABLE ops.rejected_payloads (
 );
 
 COMMENT ON TABLE ops.rejected_payloads IS 'What arrived and could not be stored, whole, with the reason for each field.';
-COMMENT ON COLUMN ops.rejected_payloads.payload_sha256 IS 'SHA-256 (hex) of the payload and its context: a candle that is refused for two markets is two rows.';
+COMMENT ON COLUMN ops.rejected_payloads.payload_sha256 IS 'SHA-256 (hex) of the payload and its context: a candle that is refused for two markets is two rows, and so is one of an unknown market from two files.';
 COMMENT ON COLUMN ops.rejected_payloads.kind IS 'What it was taken for: market, candlestick, trade ..., or unrecognised, or file.';
 COMMENT ON COLUMN ops.rejected_payloads.payload IS 'The bytes as they arrived; for an element of a larger answer its JSON. Text unless the file itself was broken.';
 COMMENT ON COLUMN ops.rejected_payloads.context IS 'What the payload does not say itself and a retry needs: ticker, interval, time of observation.';
@@ -74,7 +74,7 @@ COMMENT ON COLUMN ops.rejected_payloads.run_id IS 'The run that saw it last.';
 COMMENT ON COLUMN ops.rejected_payloads.seen_count IS 'How often it was refused.';
 COMMENT ON COLUMN ops.rejected_payloads.first_seen_at IS 'First refused, UTC.';
 COMMENT ON COLUMN ops.rejected_payloads.last_seen_at IS 'Last refused, UTC.';
-COMMENT ON COLUMN ops.rejected_payloads.resolved_at IS 'When a retry or a later load stored it, UTC; null while open.';
+COMMENT ON COLUMN ops.rejected_payloads.resolved_at IS 'When a retry stored it, UTC; null while open.';
 
 -- Serves ops.open_rejects: the open ones are few, the resolved ones stay for the record.
 CREATE INDEX rejected_payloads_open_idx ON ops.rejected_payloads (last_seen_at) WHERE resolved_at IS NULL;

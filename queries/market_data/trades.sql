@@ -4,14 +4,16 @@
 -- Adds public trades; one that is stored already is left as it is.
 --
 -- trade_id alone tells two trades apart: equal market, time, price, side and count with different ids are all stored. Markets that the
--- catalogue lacks are no error here (combos trade first); see orphan_trades. A missing month gets its partition.
+-- catalogue lacks are no error here (combos trade first); see orphan_trades. A missing month gets its partition. The stream gives a
+-- trade's time coarser than the tape does: the same market and id within a second is the same trade.
 -- @bulk staged_public_trades like market_data.public_trades
 -- @one
 -- @before create_partitions_of_public_trades
 WITH newest AS (
-    SELECT DISTINCT ON (market_ticker, created_time, trade_id) *
+    -- Of two times of one trade the one with a fraction of a second is the finer.
+    SELECT DISTINCT ON (market_ticker, trade_id) *
     FROM staged_public_trades
-    ORDER BY market_ticker, created_time, trade_id, retrieved_at DESC, staged_position DESC
+    ORDER BY market_ticker, trade_id, created_time = date_trunc('second', created_time), retrieved_at DESC, staged_position DESC
 ),
 written AS (
     INSERT INTO market_data.public_trades AS stored (
@@ -20,6 +22,12 @@ written AS (
     SELECT
         market_ticker, created_time, trade_id, count, yes_price, no_price, taker_side, is_block_trade, retrieved_at, raw_json
     FROM newest
+    WHERE NOT EXISTS (
+        SELECT FROM market_data.public_trades AS known
+        WHERE known.market_ticker = newest.market_ticker
+            AND known.trade_id = newest.trade_id
+            AND known.created_time BETWEEN newest.created_time - interval '1 second' AND newest.created_time + interval '1 second'
+    )
     ORDER BY market_ticker, created_time, trade_id
     ON CONFLICT (market_ticker, created_time, trade_id) DO NOTHING
     RETURNING market_ticker

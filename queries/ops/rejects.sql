@@ -29,13 +29,17 @@ written AS (
 )
 SELECT count(*) AS written FROM written;
 
--- name: open_rejects(kind, how_many)
+-- name: open_rejects(kind, source_part, sha256_prefix, how_many)
 -- Refused payloads that are not resolved yet, the last refused first.
 -- @param kind nullable: null asks for every kind
+-- @param source_part nullable: null asks for every source
+-- @param sha256_prefix nullable: null asks for every payload
 SELECT *
 FROM ops.rejected_payloads
 WHERE resolved_at IS NULL
     AND (:kind::text IS NULL OR kind = :kind::text)
+    AND (:source_part::text IS NULL OR strpos(source, :source_part::text) > 0)
+    AND (:sha256_prefix::text IS NULL OR starts_with(payload_sha256, :sha256_prefix::text))
 ORDER BY last_seen_at DESC, payload_sha256, kind
 LIMIT :how_many;
 
@@ -52,7 +56,7 @@ ORDER BY kind;
 -- Refused payloads whose SHA-256 begins with a prefix, open or resolved.
 SELECT *
 FROM ops.rejected_payloads
-WHERE payload_sha256 LIKE :sha256_prefix || '%'
+WHERE starts_with(payload_sha256, :sha256_prefix)
 ORDER BY payload_sha256, kind;
 
 -- name: resolve_rejects(payload_sha256s, kinds)!

@@ -1,0 +1,5 @@
+"""`python -m kalshidb` is the `kalshidb` command."""
+
+from kalshidb.cli import main
+
+main()

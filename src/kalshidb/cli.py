@@ -1,0 +1,437 @@
+"""The `kalshidb` command: thin. It reads arguments, finds the database, calls the package that does the work and prints.
+
+Exit status: 0 all went well · 1 failed, the reason is on stderr · 2 wrong arguments · 3 something was refused and kept in
+ops.rejected_payloads (`kalshidb rejects list`).
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import psycopg
+import typer
+import yoyo.exceptions
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kalshidb import __version__, demo, postgres
+from kalshidb.exchange.client import ExchangeError
+from kalshidb.exchange.recognise import Hints, Kind
+from kalshidb.ingest.intake import FILE, Intake, Report
+from kalshidb.ingest.load import find_files, load_files
+from kalshidb.migration import migrate as apply_migrations
+from kalshidb.migration import pending
+from kalshidb.models.ops import RejectedPayload
+from kalshidb.queries import catalog, ops
+from kalshidb.sqlfiles import sql_dir
+from kalshidb.typedsql import StatementError
+
+FAILED, REJECTED = 1, 3
+EVERY_REJECT = 1_000_000
+
+app = typer.Typer(
+    help="A PostgreSQL store for prediction-market data. DATABASE_URL says which database; without it an embedded server is used.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+rejects_app = typer.Typer(help="What could not be stored: list it, look at it, try it again.", no_args_is_help=True)
+app.add_typer(rejects_app, name="rejects")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def main() -> None:
+    """Run the command; known failures end in one line on stderr instead of a traceback."""
+    try:
+        app()
+    except (
+        postgres.DatabaseUnavailable,
+        postgres.SettingsError,
+        ExchangeError,
+        StatementError,
+        yoyo.exceptions.LockTimeout,
+        FileNotFoundError,
+        PermissionError,
+    ) as error:
+        _fail(str(error))
+    except psycopg.Error as error:
+        notes = "".join(f"\n  in {note}" for note in getattr(error, "__notes__", ()))
+        _fail(f"the database refuses: {error}{notes}")
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"kalshidb: {message}", style="red", markup=False)
+    sys.exit(FAILED)
+
+
+# Database
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded server, migrate its database and print its address; it runs until `kalshidb down`."""
+    url = postgres.up()
+    _migrated(url, embedded=postgres.Settings.load().database_url is None)
+    print(url)  # noqa: T201  (for $(kalshidb up): no wrapping, no style)
+
+
+@app.command()
+def down(force: Annotated[bool, typer.Option(help="Stop at once, even while others use it.")] = False) -> None:
+    """Stop the embedded server."""
+    out.print(postgres.down(force=force), markup=False)
+
+
+@app.command()
+def url() -> None:
+    """Print the address of the database, for psql and for `yoyo apply -d` (write postgresql+psycopg:// there)."""
+    print(postgres.url())  # noqa: T201
+
+
+@app.command()
+def migrate() -> None:
+    """Apply the migrations that the database lacks."""
+    with postgres.database() as database:
+        applied = apply_migrations(database.url)
+    for migration in applied:
+        out.print(f"applied {migration}", markup=False)
+    if not applied:
+        out.print("nothing to apply: the database is up to date")
+
+
+@contextmanager
+def _store() -> Iterator[psycopg.Connection[Any]]:
+    """Give a connection in autocommit mode to a database that has the schema."""
+    with postgres.database() as database:
+        _migrated(database.url, embedded=database.embedded)
+        with postgres.connect(database.url, autocommit=True) as conn:
+            yield conn
+
+
+def _migrated(url: str, *, embedded: bool) -> None:
+    """Bring an empty database, or our own server's, to the latest schema; changing a database in use is its owner's decision."""
+    lacking, applied = pending(url)
+    if lacking and (embedded or not applied):
+        apply_migrations(url)
+    elif lacking:
+        _fail(f"the database lacks {', '.join(lacking)}; run `kalshidb migrate`, or `yoyo apply`, when it suits")
+
+
+# Loading
+
+
+@app.command()
+def load(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders with *.json, *.jsonl, *.ndjson below them.")],
+    kind: Annotated[Kind | None, typer.Option(help="What the documents are, where their shape does not say.")] = None,
+    ticker: Annotated[str | None, typer.Option(help="The market that was asked for, where the answers do not say.")] = None,
+    series: Annotated[str | None, typer.Option(help="The series that was asked for, where the answers do not say.")] = None,
+    interval: Annotated[int | None, typer.Option(help="Length of candlesticks in minutes: 1, 60 or 1440.")] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(help="When the answers were given, UTC; default: as they say, else when the file was written."),
+    ] = None,
+    keep_raw: Annotated[bool, typer.Option(help="Keep the payload of candlesticks, quotes, books and trades too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load saved answers of the exchange. What is stored already is left alone; what cannot be stored is kept as a reject."""
+    hints = _hints(kind, ticker, series, interval, at)
+    found = find_files(paths)
+    begun = time.monotonic()
+    with _store() as conn, Intake(conn, f"load {' '.join(map(str, paths))}", origin="backfill", keep_raw=keep_raw) as intake:
+        total = sum(path.stat().st_size for path in found.files)
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+            console=err, transient=True, disable=as_json or not err.is_terminal,
+        ) as progress:  # fmt: skip
+            task = progress.add_task("loading", total=total)
+            load_files(intake, found.files, hints, lambda done: progress.advance(task, done))
+        intake.flush()
+        stubs = catalog.stubs(conn)
+    report = intake.report
+    if as_json:
+        _print_json(
+            _report_json(report)
+            | {
+                "files": len(found.files),
+                "passed_over": [str(path) for path in found.passed_over],
+                "stubs": {word: sum(stub.kind == word for stub in stubs) for word in ("series", "event", "market")},
+                "seconds": round(time.monotonic() - begun, 3),
+            }
+        )
+    else:
+        _print_report(report, time.monotonic() - begun)
+        for path in found.passed_over:
+            out.print(f"passed over, no JSON by its name: {path}", style="dim", markup=False)
+        if stubs:
+            out.print(f"{len(stubs):,} parents are known by ticker only; `kalshidb stubs` lists them", style="dim")
+    if report.total.rejected:
+        raise typer.Exit(REJECTED)
+
+
+def _hints(kind: Kind | None, ticker: str | None, series: str | None, interval: int | None, at: datetime | None) -> Hints:
+    if interval not in (None, 1, 60, 1440):
+        raise typer.BadParameter(f"{interval} is no length of a candlestick: 1, 60 or 1440 minutes", param_hint="--interval")
+    return Hints(kind, ticker, series, interval, None if at is None else at.replace(tzinfo=at.tzinfo or UTC))
+
+
+@app.command()
+def stubs(as_json: AsJson = False) -> None:
+    """List series, events and markets that are known by ticker only, because a child of theirs arrived first."""
+    with _store() as conn:
+        found = catalog.stubs(conn)
+    if as_json:
+        _print_json([stub.model_dump(mode="json") for stub in found])
+        return
+    for stub in found:
+        out.print(f"{stub.kind:8}{stub.ticker}", markup=False, soft_wrap=True)
+    out.print(f"{len(found):,} stubs; loading their own answers completes them", style="dim")
+
+
+@app.command()
+def runs(how_many: Annotated[int, typer.Option("--last", help="How many.")] = 20, as_json: AsJson = False) -> None:
+    """List the last loads."""
+    with _store() as conn:
+        found = ops.recent_ingest_runs(conn, how_many=how_many)
+    if as_json:
+        _print_json([run.model_dump(mode="json") for run in found])
+        return
+    table = Table("run", "started (UTC)", "status", box=None, header_style="dim", pad_edge=False)
+    for name in ("seconds", "read", "written", "unchanged", "rejected"):
+        table.add_column(name, justify="right")
+    table.add_column("source", overflow="fold")
+    for run in found:
+        seconds = "" if run.duration is None else f"{run.duration.total_seconds():,.1f}"
+        numbers = (run.rows_read, run.rows_written, run.rows_unchanged, run.rows_rejected)
+        table.add_row(
+            str(run.run_id), f"{run.started_at:%Y-%m-%d %H:%M:%S}", run.status, seconds, *(f"{n:,}" for n in numbers), run.source
+        )
+    out.print(table)
+
+
+# Rejects
+
+
+RejectKind = Annotated[str | None, typer.Option("--kind", help="Only this kind: market, candlestick, unrecognised, file …")]
+RejectSource = Annotated[str | None, typer.Option("--source", help="Only those whose file or address contains this.")]
+RejectPrefix = Annotated[str | None, typer.Argument(help="Only those whose SHA-256 begins so.")]
+
+
+@rejects_app.command("list")
+def rejects_list(
+    kind: RejectKind = None,
+    source: RejectSource = None,
+    how_many: Annotated[int, typer.Option("--last", help="How many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what could not be stored and is not resolved, the last refused first."""
+    with _store() as conn:
+        found = ops.open_rejects(conn, kind=kind, source_part=source, sha256_prefix=None, how_many=how_many)
+        counted = ops.count_open_rejects(conn)
+    if as_json:
+        _print_json([_reject_json(reject) for reject in found])
+        return
+    for reject in found:
+        _print_reject(reject)
+    summary = ", ".join(f"{count.open_count:,} {count.kind}" for count in counted)
+    out.print(f"open: {summary}" if counted else "nothing is rejected", style="dim")
+
+
+@rejects_app.command("show")
+def rejects_show(
+    sha256: Annotated[str, typer.Argument(help="The beginning of its SHA-256, as `rejects list` prints it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a refused payload whole, with what was wrong with each field."""
+    with _store() as conn:
+        found = ops.rejects_by_prefix(conn, sha256_prefix=sha256)
+    if not found:
+        _fail(f"no reject begins with {sha256!r}; `kalshidb rejects list` shows them")
+    if as_json:
+        _print_json([_reject_json(reject) | {"payload": reject.payload.decode("utf-8", "backslashreplace")} for reject in found])
+        return
+    for reject in found:
+        _print_reject(reject)
+        state = "open" if reject.resolved_at is None else f"resolved {reject.resolved_at:%Y-%m-%d %H:%M:%S}"
+        out.print(
+            f"  {state}, refused {reject.seen_count:,} times from {reject.first_seen_at:%Y-%m-%d %H:%M:%S} "
+            f"to {reject.last_seen_at:%Y-%m-%d %H:%M:%S} UTC",
+            markup=False,
+        )
+        out.print(f"  context {json.dumps(reject.context)}", markup=False, soft_wrap=True)
+        out.print(reject.payload.decode("utf-8", "backslashreplace"), markup=False, soft_wrap=True)
+
+
+@rejects_app.command("retry")
+def rejects_retry(
+    sha256: RejectPrefix = None,
+    kind: RejectKind = None,
+    source: RejectSource = None,
+    ticker: Annotated[str | None, typer.Option(help="The market that was asked for, where the payload does not say.")] = None,
+    series: Annotated[str | None, typer.Option(help="The series that was asked for, where the payload does not say.")] = None,
+    interval: Annotated[int | None, typer.Option(help="Length of candlesticks in minutes: 1, 60 or 1440.")] = None,
+    as_: Annotated[Kind | None, typer.Option("--as", help="What unrecognised payloads are.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try refused payloads again, after an upgrade or with what was missing; what is stored now is marked resolved."""
+    hints = _hints(as_, ticker, series, interval, None)
+    begun = time.monotonic()
+    with _store() as conn:
+        found = ops.open_rejects(conn, kind=kind, source_part=source, sha256_prefix=sha256, how_many=EVERY_REJECT)
+        with Intake(conn, "rejects retry", origin="backfill") as intake:
+            for _ in intake.retry(found, hints):
+                pass
+    broken = sum(reject.kind == FILE for reject in found)
+    if as_json:
+        _print_json(_report_json(intake.report) | {"resolved": intake.report.resolved, "broken_files": broken})
+    else:
+        _print_report(intake.report, time.monotonic() - begun)
+        out.print(f"{intake.report.resolved:,} of {len(found):,} resolved")
+        if broken:
+            out.print(f"{broken:,} are broken files: load mended ones", style="dim")
+    if intake.report.total.rejected:
+        raise typer.Exit(REJECTED)
+
+
+def _print_reject(reject: RejectedPayload) -> None:
+    out.print(f"{reject.payload_sha256[:12]}  {reject.kind}  {reject.source}", markup=False, soft_wrap=True)
+    for error in reject.errors:
+        out.print(f"  {_error_line(error)}", markup=False, soft_wrap=True)
+
+
+def _error_line(error: dict[str, Any]) -> str:
+    where = f"{error['field']}: " if error["field"] else ""
+    value = "" if error["value"] is None else f" (found {error['value']})"
+    hint = f"; {error['hint']}" if error["hint"] else ""
+    return f"{where}{error['error']}{value}{hint}"
+
+
+def _reject_json(reject: RejectedPayload) -> dict[str, Any]:
+    return reject.model_dump(mode="json", exclude={"payload"})
+
+
+# Showing
+
+
+def _print_report(report: Report, seconds: float) -> None:
+    out.print(demo.counts_table(report))
+    for what, count in report.not_stored.items():
+        out.print(f"kind not stored: {count:,} {what}", style="dim", markup=False)
+    for refusal in report.refusals:
+        out.print(f"rejected {refusal.kind} {refusal.source}", style="red", markup=False, soft_wrap=True)
+        for error in refusal.errors:
+            out.print(f"  {_error_line(error)}", markup=False, soft_wrap=True)
+    total = report.total
+    if total.rejected > len(report.refusals):
+        out.print(f"… {total.rejected - len(report.refusals):,} more: kalshidb rejects list", style="dim")
+    out.print(
+        f"run {report.run_id}: {total.read:,} read, {total.written:,} written, {total.unchanged:,} unchanged, "
+        f"{total.rejected:,} rejected in {seconds:.1f} s"
+    )
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    return {
+        "run_id": report.run_id,
+        **report.total.as_dict(),
+        "kinds": {kind: counts.as_dict() for kind, counts in report.kinds.items()},
+        "not_stored": report.not_stored,
+        "refusals": [dataclasses.asdict(refusal) for refusal in report.refusals],
+    }
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201  (machines want no wrapping)
+
+
+# Demonstration and development
+
+
+@app.command(name="demo")
+def demo_command(
+    seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 7,
+    markets: Annotated[int, typer.Option(min=60, help="How many markets the simulated exchange has.")] = 300,
+) -> None:
+    """Start, migrate, load a simulated exchange over HTTP, and show what is in the store."""
+    with _store() as conn:
+        out.print(f"kalshidb {__version__} on {postgres.describe()}", style="dim", markup=False)
+        complete = demo.run(conn, out, seed=seed, markets=markets)
+    out.rule("What next", align="left")
+    for command, meaning in (
+        ("up", "keep the server running and print its address, for psql"),
+        ("load FILE…", "load answers of the exchange that you saved"),
+        ("runs", "what was loaded when"),
+        ("test", "run the tests"),
+    ):
+        out.print(f"  python3 run.py {command:12} [dim]{meaning}[/]")
+    if not complete:
+        raise typer.Exit(REJECTED)
+
+
+@app.command()
+def simulator(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 7,
+    markets: Annotated[int, typer.Option(min=60, help="How many markets it has.")] = 300,
+) -> None:
+    """Serve the simulated exchange until interrupted; prints its address."""
+    from kalshidb.exchange.simulator import SimulatedExchange  # noqa: PLC0415  (only this command serves)
+
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    with SimulatedExchange(seed=seed, markets=markets, port=port) as exchange:
+        print(exchange.base_url, flush=True)  # noqa: T201
+        ended.wait()
+
+
+@app.command()
+def generate(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether SQL and Python agree; needs no database.")] = False,
+) -> None:
+    """Write the typed models and functions anew from migrations/ and queries/. For those who change the SQL."""
+    from kalshidb.typedsql import describe, generate, load_statements  # noqa: PLC0415  (development only)
+
+    queries = sql_dir("queries").resolve()
+    package = Path(__file__).resolve().parent
+    project = generate.Project(
+        migrations=sql_dir("migrations").resolve(),
+        queries=queries,
+        package="kalshidb",
+        out=package,
+        locate='sql_dir("queries")',
+        locate_import="from kalshidb.sqlfiles import sql_dir",
+    )
+    if check:
+        problems = generate.check(project)
+        for problem in problems:
+            err.print(problem, markup=False, soft_wrap=True)
+        if problems:
+            raise typer.Exit(FAILED)
+        out.print("generated files are fresh")
+        return
+    # A server of its own, always: what is generated must not depend on the database that somebody happens to use.
+    with tempfile.TemporaryDirectory(prefix="kalshidb-generate-") as folder, postgres.EmbeddedPostgres(Path(folder)) as server:
+        scratch = server.ensure_database()
+        apply_migrations(scratch)
+        with postgres.connect(scratch) as conn:
+            database = describe.describe(conn, load_statements(queries))
+    touched = generate.write(generate.render(project, database))
+    for path in touched:
+        out.print(f"wrote {path.relative_to(package.parent)}", markup=False)
+    if not touched:
+        out.print("nothing changed")

@@ -1,0 +1,427 @@
+"""The one door through which data enters: documents in, rows and refusals out, a run's account at the end.
+
+Nothing that arrived is lost: what is not stored as a row is stored whole in ops.rejected_payloads with the reason, and a
+batch that the database refuses is taken apart until the row at fault is found. Everything may be repeated: a second time
+writes nothing, and a process that was killed is made good by running it again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+import simplejson
+from psycopg import errors as pg
+from pydantic import BaseModel, ValidationError
+
+from kalshidb.exchange import rows
+from kalshidb.exchange.models import errors_of
+from kalshidb.exchange.recognise import Hints, Item, Kind, NotStored, Unrecognised, parse, recognise
+from kalshidb.models import catalog as catalog_rows
+from kalshidb.models import market_data as market_data_rows
+from kalshidb.models.domains import Source
+from kalshidb.models.ops import RejectedPayload, RejectedPayloadInput
+from kalshidb.queries import catalog, market_data, ops
+from kalshidb.typedsql import BulkResult
+
+BATCH_ROWS = 5_000  # rows held before they are written: enough for COPY to pay, little enough for memory and locks
+DEADLOCK_RETRIES = 5
+EXAMPLES = 20  # refusals that a report shows in full; all are in the database
+
+
+class Destination(StrEnum):
+    """Where a row goes; also the word for it in reports. In the order in which they are written: parents first."""
+
+    SERIES = "series"
+    EVENT = "event"
+    MARKET = "market"
+    SETTLEMENT = "settlement"
+    PRICE_SNAPSHOT = "price_snapshot"
+    CANDLESTICK = "candlestick"
+    ORDERBOOK = "orderbook"
+    ORDERBOOK_DELTA = "orderbook_delta"
+    TRADE = "trade"
+
+
+Write = Callable[[psycopg.Connection[Any], Iterable[Any]], BulkResult]
+
+_WRITERS: dict[Destination, tuple[type[BaseModel], Write]] = {
+    Destination.SERIES: (catalog_rows.SeriesInput, catalog.upsert_series),
+    Destination.EVENT: (catalog_rows.EventInput, catalog.upsert_events),
+    Destination.MARKET: (catalog_rows.MarketInput, catalog.upsert_markets),
+    Destination.SETTLEMENT: (catalog_rows.SettlementInput, catalog.insert_settlements),
+    Destination.PRICE_SNAPSHOT: (market_data_rows.PriceSnapshotInput, market_data.upsert_price_snapshots),
+    Destination.CANDLESTICK: (market_data_rows.Candlestick, market_data.upsert_candlesticks),
+    Destination.ORDERBOOK: (market_data_rows.OrderbookSnapshotInput, market_data.upsert_orderbook_snapshots),
+    Destination.ORDERBOOK_DELTA: (market_data_rows.OrderbookDelta, market_data.insert_orderbook_deltas),
+    Destination.TRADE: (market_data_rows.PublicTrade, market_data.insert_public_trades),
+}
+_DESTINATION_OF = {model: destination for destination, (model, _) in _WRITERS.items()}
+_MAIN = {
+    Kind.SERIES: Destination.SERIES,
+    Kind.EVENT: Destination.EVENT,
+    Kind.MARKET: Destination.MARKET,
+    Kind.CANDLESTICK: Destination.CANDLESTICK,
+    Kind.TRADE: Destination.TRADE,
+    Kind.ORDERBOOK: Destination.ORDERBOOK,
+    Kind.WS_TICKER: Destination.PRICE_SNAPSHOT,
+    Kind.WS_TRADE: Destination.TRADE,
+    Kind.WS_ORDERBOOK_SNAPSHOT: Destination.ORDERBOOK,
+    Kind.WS_ORDERBOOK_DELTA: Destination.ORDERBOOK_DELTA,
+}
+UNRECOGNISED, FILE = "unrecognised", "file"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the objects of one kind: read = written + unchanged + rejected."""
+
+    read: int = 0
+    written: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the four numbers by name."""
+        return {"read": self.read, "written": self.written, "unchanged": self.unchanged, "rejected": self.rejected}
+
+    def __iadd__(self, other: "Counts") -> Self:
+        self.read += other.read
+        self.written += other.written
+        self.unchanged += other.unchanged
+        self.rejected += other.rejected
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something that could not be stored, and why."""
+
+    kind: str
+    source: str
+    errors: tuple[dict[str, Any], ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        kinds: counts by kind of object, in the order written; kinds that did not occur are left out.
+        not_stored: what is known and has no table (portfolio, exchange status …), with how many.
+        refusals: the first refusals; all of them are in ops.rejected_payloads.
+        resolved: earlier refusals that are stored now.
+    """
+
+    run_id: int
+    kinds: dict[str, Counts] = field(default_factory=dict[str, Counts])
+    not_stored: dict[str, int] = field(default_factory=dict[str, int])
+    refusals: list[Refusal] = field(default_factory=list[Refusal])
+    resolved: int = 0
+
+    @property
+    def total(self) -> Counts:
+        """Return the counts over all kinds."""
+        total = Counts()
+        for counts in self.kinds.values():
+            total += counts
+        return total
+
+    def counts(self, kind: str) -> Counts:
+        """Return the counts of one kind, to be added to."""
+        return self.kinds.setdefault(kind, Counts())
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row on its way, with what is needed to refuse it whole."""
+
+    row: BaseModel
+    item: Item
+    source: str
+    retried: RejectedPayload | None
+
+
+class Intake:
+    """A run of loading. Use as a context manager: leaving it writes what is held and closes the run's account.
+
+    Args:
+        conn: a connection of its own in autocommit mode; it holds the run's lock as long as it is open.
+        source: what is loaded, for ops.ingest_runs.
+        origin: how the data reached us: `backfill` for files, `poll` for answers just asked for.
+        keep_raw: keep the payload of high-volume rows too.
+    """
+
+    def __init__(self, conn: psycopg.Connection[Any], source: str, *, origin: Source, keep_raw: bool = False) -> None:
+        if not conn.autocommit:
+            raise ValueError("the connection must be in autocommit mode, or nothing is written before it commits")
+        self._conn = conn
+        self._origin: Source = origin
+        self._keep_raw = keep_raw
+        self._queues: dict[Destination, list[_Entry]] = {destination: [] for destination in Destination}
+        self._held = 0
+        self._refused: list[RejectedPayloadInput] = []
+        self._stored_again: list[RejectedPayload] = []
+        ops.abandon_dead_runs(conn)
+        run_id = ops.begin_ingest_run(conn, source=source)
+        ops.hold_ingest_run(conn, run_id=run_id)
+        self.report = Report(run_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.flush()
+            self._finish("rejected_some" if self.report.total.rejected else "succeeded", None)
+        elif not self._conn.closed and not self._conn.broken:
+            self._finish("failed", f"{type(error).__name__}: {error}"[:2000])
+
+    def _finish(self, status: str, error: str | None) -> None:
+        self._note_progress()
+        ops.finish_ingest_run(self._conn, run_id=self.report.run_id, status=status, error=error)
+
+    # -- taking in ---------------------------------------------------------------------------------------------------------------
+
+    def take(self, document: object, source: str, hints: Hints, seen_at: datetime) -> None:
+        """Take in every object of a parsed document.
+
+        Args:
+            document: JSON parsed with Decimals.
+            source: where it came from, for refusals; a place within it is added.
+            hints: what the request said and the answer leaves out.
+            seen_at: when the answer was given, where it does not say so itself.
+        """
+        for found in recognise(document, hints):
+            match found:
+                case Item():
+                    self.take_item(found, f"{source} {found.path}", seen_at)
+                case NotStored():
+                    self.report.not_stored[found.what] = self.report.not_stored.get(found.what, 0) + found.count
+                case Unrecognised():
+                    self.refuse_unrecognised(found, f"{source} {found.path}")
+                    self._flush_if_full()
+
+    def take_item(self, item: Item, source: str, seen_at: datetime, retried: RejectedPayload | None = None) -> None:
+        """Take in one object: validate it, map it to its rows, and hold them for the next batch."""
+        if item.kind not in _MAIN:
+            what = f"{item.kind} (own portfolio)"
+            self.report.not_stored[what] = self.report.not_stored.get(what, 0) + 1
+            return
+        main = _MAIN[item.kind]
+        seen = item.observed_at or seen_at
+        try:
+            made = list(rows.rows_of(parse(item), seen, self._origin, keep_raw=self._keep_raw))
+        except ValidationError as error:
+            self._refuse_item(main, item, source, errors_of(error), retried)
+            return
+        except rows.MissingContextError as error:
+            self._refuse_item(main, item, source, [_problem(error.field, None, error.error, error.hint)], retried)
+            return
+        for row in made:
+            destination = _DESTINATION_OF[type(row)]
+            self.report.counts(destination).read += 1
+            self._queues[destination].append(_Entry(row, item, source, retried))
+        self._held += len(made)
+        self._flush_if_full()
+
+    def refuse_unrecognised(self, found: Unrecognised, source: str) -> None:
+        """Keep a part of a document that could not be told."""
+        self._refuse(
+            UNRECOGNISED, _json(found.payload), {}, [_problem("", None, found.reason, "say what it is with --kind")], source
+        )
+
+    def refuse_bytes(self, content: bytes, source: str, error: str) -> None:
+        """Keep bytes that are no JSON."""
+        self._refuse(FILE, content, {}, [_problem("", None, error, "mend or fetch the file again, then load it")], source)
+
+    def _refuse_item(
+        self, counted_as: str, item: Item, source: str, errors: Sequence[dict[str, Any]], retried: RejectedPayload | None
+    ) -> None:
+        if retried is not None:
+            # Known under its own name already, and without the hints of this attempt, which may be what is wrong.
+            self._refuse(item.kind, retried.payload, retried.context, errors, source, counted_as, retried.payload_sha256)
+            return
+        context: dict[str, Any] = {
+            "market_ticker": item.market_ticker,
+            "series_ticker": item.series_ticker,
+            "category": item.category,
+            "period_interval_minutes": item.period_interval_minutes,
+            "observed_at": item.observed_at.isoformat() if item.observed_at else None,
+        }
+        self._refuse(item.kind, _json(item.payload), context, errors, source, counted_as)
+
+    def _refuse(
+        self,
+        kind: str,
+        payload: bytes,
+        context: dict[str, Any],
+        errors: Sequence[dict[str, Any]],
+        source: str,
+        counted_as: str | None = None,
+        identity: str | None = None,
+    ) -> None:
+        counts = self.report.counts(counted_as or kind)
+        counts.read += 1
+        counts.rejected += 1
+        if len(self.report.refusals) < EXAMPLES:
+            self.report.refusals.append(Refusal(kind, source, tuple(errors)))
+        self._refused.append(
+            RejectedPayloadInput(
+                payload_sha256=identity or _identity(payload, context, source),
+                kind=kind,
+                payload=payload,
+                context=context,
+                errors=list(errors),
+                source=_storable(source),
+                run_id=self.report.run_id,
+                last_seen_at=datetime.now(UTC),
+            )
+        )
+
+    # -- writing -----------------------------------------------------------------------------------------------------------------
+
+    def _flush_if_full(self) -> None:
+        if self._held + len(self._refused) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write everything that is held, parents before children, and note how far the run got."""
+        for destination, queue in self._queues.items():
+            if queue:
+                self._write(destination, queue)
+                queue.clear()
+        self._held = 0
+        refused = self._write_refusals()
+        self._resolve(refused)
+        self._note_progress()
+
+    def _write(self, destination: Destination, entries: Sequence[_Entry]) -> None:
+        """Write rows of one kind; what the database refuses is halved until the row at fault stands alone."""
+        try:
+            result = self._bulk(destination, [entry.row for entry in entries])
+        except (pg.DataError, pg.IntegrityError, pg.ProgramLimitExceeded) as error:
+            if len(entries) == 1:
+                self._refuse_entry(destination, entries[0], error)
+                return
+            middle = len(entries) // 2
+            self._write(destination, entries[:middle])
+            self._write(destination, entries[middle:])
+            return
+        counts = self.report.counts(destination)
+        counts.written += result.written
+        counts.unchanged += result.unchanged
+        self._stored_again += [entry.retried for entry in entries if entry.retried is not None]
+
+    def _bulk(self, destination: Destination, made: Sequence[BaseModel]) -> BulkResult:
+        write = _WRITERS[destination][1]
+        for _ in range(DEADLOCK_RETRIES):
+            try:
+                return write(self._conn, made)
+            except (pg.DeadlockDetected, pg.SerializationFailure):
+                # The statements lock in one order, so this is another program's doing; nothing was written, and again is right.
+                continue
+        return write(self._conn, made)
+
+    def _refuse_entry(self, destination: Destination, entry: _Entry, error: psycopg.Error) -> None:
+        self.report.counts(destination).read -= 1  # refusing counts it again
+        name = error.diag.constraint_name or error.diag.column_name or ""
+        problem = _problem(
+            name, None, f"{error.diag.message_primary or error} (SQLSTATE {error.sqlstate})", error.diag.message_detail
+        )
+        self._refuse_item(destination, entry.item, entry.source, [problem], entry.retried)
+
+    def _write_refusals(self) -> set[tuple[str, str]]:
+        refused = {(reject.payload_sha256, reject.kind) for reject in self._refused}
+        if refused:
+            ops.upsert_rejected_payloads(self._conn, self._refused)
+            self._refused.clear()
+        return refused
+
+    def _resolve(self, refused: set[tuple[str, str]]) -> None:
+        # One object becomes several rows: it is stored when none of them was refused.
+        stored = {(reject.payload_sha256, reject.kind) for reject in self._stored_again} - refused
+        self._stored_again.clear()
+        if stored:
+            self.report.resolved += ops.resolve_rejects(
+                self._conn, payload_sha256s=[sha256 for sha256, _ in stored], kinds=[kind for _, kind in stored]
+            )
+
+    def _note_progress(self) -> None:
+        total = self.report.total
+        ops.progress_ingest_run(
+            self._conn,
+            run_id=self.report.run_id,
+            rows_read=total.read,
+            rows_written=total.written,
+            rows_unchanged=total.unchanged,
+            rows_rejected=total.rejected,
+            rows_by_kind={kind: counts.as_dict() for kind, counts in self.report.kinds.items()},
+        )
+
+    # -- again -------------------------------------------------------------------------------------------------------------------
+
+    def retry(self, rejects: Iterable[RejectedPayload], hints: Hints) -> Iterator[None]:
+        """Take in what was refused before, one at a time; what is stored now is marked resolved, what is not is counted again.
+
+        Args:
+            rejects: refused payloads. Broken files are passed over: what they held can only be loaded from a mended file.
+            hints: what is known now and was not then; the reject's own context has precedence.
+        """
+        for reject in rejects:
+            yield
+            if reject.kind == FILE:
+                continue
+            document = simplejson.loads(reject.payload.decode(), use_decimal=True)
+            if reject.kind == UNRECOGNISED:
+                self._retry_unrecognised(reject, document, hints)
+                continue
+            context = reject.context
+            item = Item(
+                kind=Kind(reject.kind),
+                payload=document,
+                path="$",
+                market_ticker=context.get("market_ticker") or hints.market_ticker,
+                series_ticker=context.get("series_ticker") or hints.series_ticker,
+                category=context.get("category"),
+                period_interval_minutes=context.get("period_interval_minutes") or hints.period_interval_minutes,
+                observed_at=datetime.fromisoformat(context["observed_at"]) if context.get("observed_at") else hints.observed_at,
+            )
+            self.take_item(item, reject.source, reject.first_seen_at, reject)
+
+    def _retry_unrecognised(self, reject: RejectedPayload, document: object, hints: Hints) -> None:
+        before = self.report.total.rejected
+        self.take(document, reject.source, hints, reject.first_seen_at)
+        if self.report.total.rejected == before:
+            self._stored_again.append(reject)
+            self.flush()
+
+
+def _identity(payload: bytes, context: dict[str, Any], source: str) -> str:
+    """Return the SHA-256 under which a refusal is known: the payload with what is known about it.
+
+    Time of observation does not count, so that polling the same wrong thing makes one row. Where the market is unknown the
+    source does: two files may hold the same candlestick of different markets.
+    """
+    known = {name: value for name, value in context.items() if name != "observed_at"}
+    if context and context.get("market_ticker") is None:
+        known["source"] = source
+    return hashlib.sha256(payload + b"\0" + simplejson.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _json(value: object) -> bytes:
+    # ASCII: a lone surrogate, which is why some payloads are refused, has no UTF-8.
+    return simplejson.dumps(value, use_decimal=True, sort_keys=True, ignore_nan=False).encode()
+
+
+def _storable(text: str) -> str:
+    """Return text that PostgreSQL can hold: file names may have bytes that are no UTF-8, and NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _problem(name: str, value: object, error: str, hint: str | None) -> dict[str, Any]:
+    return {"field": name, "value": value, "error": error, "hint": hint}
