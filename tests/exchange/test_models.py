@@ -546,6 +546,11 @@ def test_what_is_no_count_is_refused_naming_the_field(value: object) -> None:
     assert set(fields_refused(Candlestick, candle(open_interest=value, open_interest_fp=None))) == {"open_interest"}
 
 
+def test_a_negative_count_is_called_negative() -> None:
+    (entry,) = refused(Market, market(volume_fp="-1.00"))
+    assert "negative" in entry["error"]
+
+
 @pytest.mark.parametrize("value", [None, "", " ", "KX A", "KX\tA", "K" * 201, 5, ["KXA"], "KX\u2028A"])
 def test_what_is_no_ticker_is_refused_naming_the_field(value: object) -> None:
     assert fields_refused(Market, market(ticker=value)) == ["ticker"]

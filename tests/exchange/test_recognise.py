@@ -437,6 +437,12 @@ def test_one_strange_page_among_pages_is_not_dropped() -> None:
     assert stranger == Unrecognised('$["KXA-2"]', "gone", stranger.reason)  # type: ignore[union-attr]
 
 
+def test_what_a_recorder_put_beside_the_usual_wrapper_is_its_own_business() -> None:
+    assert len(items({"timing": {"steps": [{"name": "connect"}]}, "response": {"markets": [market()]}})) == 1
+    (_, stranger) = found({"timing": {"steps": [{"name": "connect"}]}, "anything": {"markets": [market()]}})[::-1]
+    assert isinstance(stranger, Item)
+
+
 @pytest.mark.parametrize("name", ["event_ticker", "ticker", "title", "status"])
 def test_a_broken_market_in_its_envelope_is_an_item_whose_model_names_the_field(name: str) -> None:
     broken = {key: value for key, value in market().items() if key != name}
