@@ -58,8 +58,9 @@ class Lease:
 class ServerDirectory:
     """The directory of one embedded server, and the processes around it."""
 
-    def __init__(self, root: Path) -> None:
-        """Name the directory's files. Nothing is opened."""
+    def __init__(self, root: Path, *, create: bool = True) -> None:
+        """Name the directory's files. Nothing is opened; without `create`, a missing one will not be made."""
+        self._create = os.O_CREAT if create else 0
         self.root = root
         self.data = root / "data"
         self.kept = root / "kept"
@@ -69,7 +70,7 @@ class ServerDirectory:
 
     def _open(self, name: str) -> int:
         # Read-only is enough for flock, and lets root and the owner of the directory share the files.
-        return os.open(self.root / name, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        return os.open(self.root / name, os.O_RDONLY | self._create | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
@@ -321,4 +322,4 @@ def spawn_detached(
 
 if __name__ == "__main__":
     with contextlib.suppress(FileNotFoundError):  # the whole directory was removed: its server notices that by itself
-        ServerDirectory(Path(sys.argv[1])).watch(int(sys.argv[2]))
+        ServerDirectory(Path(sys.argv[1]), create=False).watch(int(sys.argv[2]))
