@@ -176,7 +176,7 @@ def load(
     else:
         _print_report(report, time.monotonic() - begun)
         for path in found.passed_over:
-            out.print(f"passed over, no JSON by its name: {path}", style="dim", markup=False)
+            out.print(f"passed over, no JSON by its name: {path}", style="dim", markup=False, soft_wrap=True)
         if stubs:
             out.print(f"{len(stubs):,} parents are known by ticker only; `kalshidb stubs` lists them", style="dim")
     if report.total.rejected:
@@ -348,7 +348,7 @@ def _report_json(report: Report) -> dict[str, Any]:
     return {
         "run_id": report.run_id,
         **report.total.as_dict(),
-        "kinds": {kind: counts.as_dict() for kind, counts in report.kinds.items()},
+        "kinds": {kind: counts.as_dict() for kind, counts in report.by_kind.items()},
         "not_stored": report.not_stored,
         "refusals": [dataclasses.asdict(refusal) for refusal in report.refusals],
     }
@@ -377,7 +377,7 @@ def demo_command(
         ("runs", "what was loaded when"),
         ("test", "run the tests"),
     ):
-        out.print(f"  python3 run.py {command:12} [dim]{meaning}[/]")
+        out.print(f"  python3 run.py {command:12} [dim]{meaning}[/]", soft_wrap=True)
     if not complete:
         raise typer.Exit(REJECTED)
 

@@ -21,7 +21,7 @@ from kalshidb.ingest.pull import Scope, pull
 from kalshidb.models.market_data import Candlestick
 from kalshidb.queries import market_data, ops
 
-HISTORY = timedelta(days=90)  # the simulated world is younger
+HISTORY = timedelta(days=1000)  # the simulated world is younger
 CHART_WIDTH, CHART_HEIGHT = 72, 8
 
 
@@ -67,7 +67,7 @@ def counts_table(report: Report) -> Table:
     table = Table("kind", box=None, header_style="dim", pad_edge=False)
     for name in ("read", "written", "unchanged", "rejected"):
         table.add_column(name, justify="right")
-    for kind, counts in report.kinds.items():
+    for kind, counts in report.by_kind.items():
         style = "red" if counts.rejected else None
         table.add_row(kind, *(f"{number:,}" for number in counts.as_dict().values()), style=style)
     return table

@@ -111,7 +111,7 @@ class Report:
     """What a run did.
 
     Attributes:
-        kinds: counts by kind of object, in the order written; kinds that did not occur are left out.
+        kinds: counts by kind of object; kinds that did not occur are left out.
         not_stored: what is known and has no table (portfolio, exchange status …), with how many.
         refusals: the first refusals; all of them are in ops.rejected_payloads.
         resolved: earlier refusals that are stored now.
@@ -130,6 +130,12 @@ class Report:
         for counts in self.kinds.values():
             total += counts
         return total
+
+    @property
+    def by_kind(self) -> dict[str, Counts]:
+        """Return the counts of the kinds that occurred, parents first, what was no object of the exchange last."""
+        known = [destination for destination in Destination if destination in self.kinds]
+        return {kind: self.kinds[kind] for kind in [*known, *(kind for kind in self.kinds if kind not in known)]}
 
     def counts(self, kind: str) -> Counts:
         """Return the counts of one kind, to be added to."""
@@ -187,7 +193,7 @@ class Intake:
 
     # -- taking in ---------------------------------------------------------------------------------------------------------------
 
-    def take(self, document: object, source: str, hints: Hints, seen_at: datetime) -> None:
+    def take(self, document: object, source: str, hints: Hints, seen_at: datetime, content: bytes | None = None) -> None:
         """Take in every object of a parsed document.
 
         Args:
@@ -195,6 +201,7 @@ class Intake:
             source: where it came from, for refusals; a place within it is added.
             hints: what the request said and the answer leaves out.
             seen_at: when the answer was given, where it does not say so itself.
+            content: the document as it arrived, to be kept where nothing in it is recognised.
         """
         for found in recognise(document, hints):
             match found:
@@ -203,7 +210,9 @@ class Intake:
                 case NotStored():
                     self.report.not_stored[found.what] = self.report.not_stored.get(found.what, 0) + found.count
                 case Unrecognised():
-                    self.refuse_unrecognised(found, f"{source} {found.path}")
+                    payload = content if found.path == "$" and content is not None else _json(found.payload)
+                    problem = _problem("", None, found.reason, "say what it is with --kind")
+                    self._refuse(UNRECOGNISED, payload, {}, [problem], f"{source} {found.path}")
                     self._flush_if_full()
 
     def take_item(self, item: Item, source: str, seen_at: datetime, retried: RejectedPayload | None = None) -> None:
@@ -228,12 +237,6 @@ class Intake:
             self._queues[destination].append(_Entry(row, item, source, retried))
         self._held += len(made)
         self._flush_if_full()
-
-    def refuse_unrecognised(self, found: Unrecognised, source: str) -> None:
-        """Keep a part of a document that could not be told."""
-        self._refuse(
-            UNRECOGNISED, _json(found.payload), {}, [_problem("", None, found.reason, "say what it is with --kind")], source
-        )
 
     def refuse_bytes(self, content: bytes, source: str, error: str) -> None:
         """Keep bytes that are no JSON."""
@@ -360,7 +363,7 @@ class Intake:
             rows_written=total.written,
             rows_unchanged=total.unchanged,
             rows_rejected=total.rejected,
-            rows_by_kind={kind: counts.as_dict() for kind, counts in self.report.kinds.items()},
+            rows_by_kind={kind: counts.as_dict() for kind, counts in self.report.by_kind.items()},
         )
 
     # -- again -------------------------------------------------------------------------------------------------------------------
@@ -395,7 +398,7 @@ class Intake:
 
     def _retry_unrecognised(self, reject: RejectedPayload, document: object, hints: Hints) -> None:
         before = self.report.total.rejected
-        self.take(document, reject.source, hints, reject.first_seen_at)
+        self.take(document, reject.source, hints, reject.first_seen_at, reject.payload)
         if self.report.total.rejected == before:
             self._stored_again.append(reject)
             self.flush()

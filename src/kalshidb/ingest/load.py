@@ -79,7 +79,7 @@ def _load_document(intake: Intake, path: Path, hints: Hints, seen_at: datetime, 
             return
         intake.refuse_bytes(content, str(path), f"no JSON: {error}")
     else:
-        intake.take(document, str(path), hints, seen_at)
+        intake.take(document, str(path), hints, seen_at, content)
     on_bytes(len(content))
 
 
@@ -91,7 +91,7 @@ def _load_lines(intake: Intake, path: Path, hints: Hints, seen_at: datetime, on_
             except ValueError as error:
                 intake.refuse_bytes(line, f"{path}:{number}", f"no JSON: {error}")
             else:
-                intake.take(document, f"{path}:{number}", hints, seen_at)
+                intake.take(document, f"{path}:{number}", hints, seen_at, line)
         on_bytes(len(line))
 
 

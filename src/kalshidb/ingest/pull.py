@@ -4,15 +4,14 @@ The walk is simple on purpose: everything of the given series, start to end. Res
 the business of backfill and collect.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from kalshidb.exchange.client import Answer, ExchangeClient
 from kalshidb.exchange.recognise import Hints
 from kalshidb.ingest.intake import Intake
-
-TICKERS_A_STEP = 100  # what one batch answer takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,11 @@ def pull(
         kalshidb.exchange.client.ExchangeError: the exchange refuses, or stays out of reach after all retries.
     """
 
-    def take(answers: Iterable[Answer], period_minutes: int | None = None) -> Iterator[Answer]:
+    def take(answers: Iterable[Answer], ticker: str | None = None, period_minutes: int | None = None) -> Iterator[Answer]:
         for answer in answers:
             moment = seen_at(answer)
-            hints = Hints(period_interval_minutes=period_minutes, observed_at=moment)
-            intake.take(answer.document, answer.url, hints, moment)
+            hints = Hints(market_ticker=ticker, period_interval_minutes=period_minutes, observed_at=moment)
+            intake.take(answer.document, answer.url, hints, moment, answer.body)
             yield answer
 
     def drain(answers: Iterator[Answer]) -> None:
@@ -65,23 +64,27 @@ def pull(
 
     on_step("series")
     drain(take(client.series_list()))
-    on_step("events")
-    live: dict[str, str] = {}
-    for answer in take(client.events(with_nested_markets=True)):
-        for event in answer.document["events"]:
-            live.update({market["ticker"]: market["status"] for market in event.get("markets") or ()})
-    on_step("settled markets")
-    historical = [market["ticker"] for answer in take(client.historical_markets()) for market in answer.document["markets"]]
+    on_step("events and markets")
+    events = [
+        event["markets"]
+        for answer in take(client.events(with_nested_markets=True))
+        for event in answer.document["events"]
+        if event.get("markets")
+    ]
+    settled = [market for answer in take(client.historical_markets()) for market in answer.document["markets"]]
 
     on_step("candlesticks")
-    end = scope.end + timedelta(minutes=scope.period_minutes)  # a market's last candlestick ends one period after its close
-    for tickers in _steps(list(live)):
-        drain(take(client.candlesticks_batch(tickers, scope.start, end, scope.period_minutes), scope.period_minutes))
-    for ticker in historical:
-        for answer in client.historical_candlesticks(ticker, scope.start, end, scope.period_minutes):
-            moment = seen_at(answer)
-            hints = Hints(market_ticker=ticker, period_interval_minutes=scope.period_minutes, observed_at=moment)
-            intake.take(answer.document, answer.url, hints, moment)
+    minutes = scope.period_minutes
+    for markets in events:
+        start, end = _life(markets, scope)
+        if start < end:
+            tickers = [market["ticker"] for market in markets]
+            drain(take(client.candlesticks_batch(tickers, start, end, minutes), period_minutes=minutes))
+    for market in settled:
+        start, end = _life([market], scope)
+        if start < end:
+            ticker = market["ticker"]
+            drain(take(client.historical_candlesticks(ticker, start, end, minutes), ticker, minutes))
 
     on_step("trades")
     drain(take(client.trades(start=scope.start, end=scope.end)))
@@ -89,9 +92,14 @@ def pull(
 
     if scope.books:
         on_step("order books")
-        drain(take(client.orderbooks([ticker for ticker, status in live.items() if status == "active"])))
+        active = [market["ticker"] for markets in events for market in markets if market["status"] == "active"]
+        if active:
+            drain(take(client.orderbooks(active)))
 
 
-def _steps(tickers: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(tickers), TICKERS_A_STEP):
-        yield tickers[at : at + TICKERS_A_STEP]
+def _life(markets: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[datetime, datetime]:
+    """Return the part of the scope in which the markets were open, and one period more: the last candlestick ends after the close."""
+    opened = min(datetime.fromisoformat(market["open_time"]) for market in markets)
+    closed = max(datetime.fromisoformat(market["close_time"]) for market in markets)
+    period = timedelta(minutes=scope.period_minutes)
+    return max(scope.start, opened), min(scope.end, closed) + period
