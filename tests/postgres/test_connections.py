@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -235,3 +236,9 @@ def test_the_default_home_is_where_the_servers_account_can_go(monkeypatch: pytes
     monkeypatch.setenv("XDG_DATA_HOME", "/home/ann/.data")
     assert Settings.load().home.name == "kalshidb"
     assert Settings.load().home != Path("/var/lib/kalshidb")
+
+
+def test_numbers_in_json_are_read_exactly(database_url: str) -> None:
+    with postgres.connect(database_url) as conn:
+        row = conn.execute("""SELECT '{"price": 0.10500000000000000001}'::jsonb""").fetchone()
+    assert row == ({"price": Decimal("0.10500000000000000001")},)

@@ -5,17 +5,22 @@ that works.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
 from threading import Lock
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
 import psycopg
+from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from kalshidb.postgres.embedded import DATABASE, DatabaseUnavailable, EmbeddedPostgres
@@ -46,6 +51,10 @@ CONNECTION: Mapping[str, tuple[str, str]] = {
     "tcp_user_timeout": ("60000", ""),
 }
 """How connections are made, unless the URL or the environment says otherwise."""
+
+# A number in json is as exact as a numeric; psycopg would read it as a float.
+_EXACT = AdaptersMap(psycopg.adapters)
+set_json_loads(partial(json.loads, parse_float=Decimal), _EXACT)
 
 
 @dataclass(frozen=True)
@@ -266,8 +275,8 @@ _PSYCOPGS_OWN = frozenset({"autocommit", "prepare_threshold", "context", "row_fa
 
 
 def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those parameters that are psycopg's, not libpq's."""
-    return {name: value for name, value in parameters.items() if name in _PSYCOPGS_OWN}
+    """Return those parameters that are psycopg's, not libpq's, and how we read what psycopg would read inexactly."""
+    return {"context": _EXACT} | {name: value for name, value in parameters.items() if name in _PSYCOPGS_OWN}
 
 
 def _conninfo(url: str, parameters: Mapping[str, Any]) -> str:
