@@ -1,0 +1,132 @@
+"""Turning models and tuples into the text that COPY reads, a few thousand rows at a time.
+
+psycopg's write_row asks for each value how it is written. Values of a column are of one type, so here the question is asked once a
+column; what has no quick form (arrays, ranges, intervals, types that the caller registered) is written by psycopg's own dumpers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import islice
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from psycopg.abc import Transformer
+from psycopg.adapt import PyFormat
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+
+Model = TypeVar("Model", bound=BaseModel)
+Values = Sequence[Any]
+
+CHUNK_ROWS = 2_000  # one write to the server each: the server works on it while the next is made
+NULL = r"\N"
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+
+class CopyText(Generic[Model]):
+    """Writes rows of one bulk statement.
+
+    Args:
+        model: the model of the rows; tuples have the order of its fields.
+        jsonb: names of the columns that are jsonb, whose values are written as JSON whatever they are.
+        json: turns a value of such a column into what is written.
+    """
+
+    def __init__(self, model: type[Model], jsonb: Iterable[str], json: Callable[[object], Jsonb | None]) -> None:
+        self._model = model
+        self._names = tuple(model.model_fields)
+        self._jsonb = frozenset(self._names.index(name) for name in jsonb)
+        self._json = json
+        self._values: Callable[[Any], Values] = (
+            attrgetter(*self._names) if len(self._names) > 1 else lambda row: (getattr(row, self._names[0]),)
+        )
+
+    def chunks(self, rows: Iterable[Model | Values], transformer: Transformer) -> Iterator[tuple[int, bytes]]:
+        """Yield the rows as text, with how many of them: one line a row, and the row's number as a last column.
+
+        Raises:
+            ValueError: a row has another number of values than the model has fields; names the row.
+            TypeError: a time has no zone; names row and field.
+        """
+        iterator, done = iter(rows), 0
+        while chunk := list(islice(iterator, CHUNK_ROWS)):
+            columns = self._columns(chunk, done)
+            written = [self._written(at, values, done, transformer) for at, values in enumerate(columns)]
+            written.append(map(str, range(done + 1, done + len(chunk) + 1)))
+            done += len(chunk)
+            yield len(chunk), ("\n".join(map("\t".join, zip(*written, strict=True))) + "\n").encode()
+
+    def _columns(self, chunk: Sequence[Any], done: int) -> list[Values]:
+        model = self._model
+        rows = [self._values(row) if isinstance(row, model) else row for row in chunk]
+        for at, row in enumerate(rows, start=done + 1):
+            if len(row) != len(self._names):
+                raise ValueError(f"row {at}: {len(row)} values, there are {len(self._names)} columns: {', '.join(self._names)}")
+        return list(zip(*rows, strict=True))
+
+    def _written(self, at: int, values: Values, done: int, transformer: Transformer) -> Iterable[str]:
+        if at in self._jsonb:
+            return [_dumped(self._json(value), transformer) for value in values]
+        types = set(map(type, values))
+        nullable = NoneType in types
+        types.discard(NoneType)
+        if not types:
+            return [NULL] * len(values)
+        if len(types) == 1 and (write := _WRITERS.get(next(iter(types)))):
+            if write is _moment:
+                self._refuse_naive(at, values, done)
+            if write is str:
+                return [NULL if value is None else str(value) for value in values] if nullable else map(str, values)
+            # Tickers, words and times repeat within a chunk: each is written once.
+            known = {value: write(value) for value in set(values) if value is not None}
+            known[None] = NULL
+            return map(known.__getitem__, values)
+        if datetime in types:
+            self._refuse_naive(at, values, done)
+        return [_dumped(value, transformer) for value in values]
+
+    def _refuse_naive(self, at: int, values: Values, done: int) -> None:
+        for number, value in enumerate(values, start=done + 1):
+            if isinstance(value, datetime) and value.utcoffset() is None:
+                raise TypeError(
+                    f"row {number}: {self._names[at]} has no time zone ({value.isoformat()}); write tzinfo=UTC or what zone it is in"
+                )
+
+
+def _dumped(value: object, transformer: Transformer) -> str:
+    if value is None:
+        return NULL
+    written = transformer.get_dumper(value, PyFormat.TEXT).dump(value)
+    return NULL if written is None else bytes(written).decode().translate(_ESCAPES)
+
+
+def _text(value: str) -> str:
+    return value.translate(_ESCAPES)
+
+
+def _moment(value: datetime) -> str:
+    return value.isoformat()
+
+
+def _flag(value: bool) -> str:
+    return "t" if value else "f"
+
+
+def _binary(value: bytes) -> str:
+    return r"\\x" + value.hex()
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    Decimal: str,
+    int: str,
+    UUID: str,
+    str: _text,
+    datetime: _moment,
+    date: date.isoformat,
+    bool: _flag,
+    bytes: _binary,
+}
