@@ -224,10 +224,10 @@ COMMENT ON COLUMN catalog.markets.retrieved_at IS 'When the venue gave this stat
 COMMENT ON COLUMN catalog.markets.created_at IS 'When the row was first written, UTC.';
 COMMENT ON COLUMN catalog.markets.updated_at IS 'When the content last changed, UTC; a poll that confirms it leaves this alone.';
 
--- Serves catalog.markets_of_series, catalog.inherit_from_events.
+-- Serves catalog.markets_of_series.
 CREATE INDEX markets_series_ticker_event_ticker_idx ON catalog.markets (series_ticker, event_ticker);
 
--- Serves catalog.markets_of_event (a strike ladder in order), catalog.widen_event_times, catalog.inherit_from_events.
+-- Serves catalog.markets_of_event (a strike ladder in order), catalog.summarise_events_of_markets, catalog.inherit_from_events.
 CREATE INDEX markets_event_ticker_strike_type_floor_strike_cap_strike_idx
     ON catalog.markets (event_ticker, strike_type, floor_strike, cap_strike);
 

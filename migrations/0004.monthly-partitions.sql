@@ -11,6 +11,7 @@
 CREATE FUNCTION market_data.create_month_partitions(parent regclass, moments timestamptz[]) RETURNS integer
 LANGUAGE plpgsql
 SET timezone TO 'UTC'
+SET search_path TO pg_catalog, pg_temp
 AS $$
 DECLARE
     month       timestamptz;
