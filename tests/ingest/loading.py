@@ -90,9 +90,9 @@ class Store:
         """Load one document."""
         return self.load(self.file("document.json", document, seen=seen), keep_raw=keep_raw, **hints)
 
-    def retry(self, source: str | None = None, kind: str | None = None, **hints: object) -> Report:
+    def retry(self, source: str | None = None, **hints: object) -> Report:
         """Try refused payloads again and return the report."""
-        found = ops.open_rejects(self.conn, kind=kind, source_part=source, sha256_prefix=None, how_many=1000)
+        found = ops.open_rejects(self.conn, kind=None, source_part=source, sha256_prefix=None, how_many=1000)
         with Intake(self.conn, "a retry", origin="backfill") as intake:
             for _ in intake.retry(found, Hints(**hints)):
                 pass
