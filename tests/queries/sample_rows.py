@@ -1,5 +1,7 @@
 """Rows that a person can picture: New York's daily high, its markets, their candles, quotes, books and trades."""
 
+# ruff: noqa: ANN401  (a change may be of any column)
+
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
