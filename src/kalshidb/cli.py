@@ -23,7 +23,6 @@ import typer
 import yoyo.exceptions
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from kalshidb import __version__, demo, postgres
 from kalshidb.exchange.client import ExchangeError
@@ -229,17 +228,17 @@ def runs(how_many: Annotated[int, typer.Option("--last", min=1, help="How many."
     if as_json:
         _print_json([run.model_dump(mode="json") for run in found])
         return
-    table = Table("run", "started (UTC)", "status", box=None, header_style="dim", pad_edge=False)
-    for name in ("seconds", "read", "written", "unchanged", "rejected"):
-        table.add_column(name, justify="right")
-    table.add_column("source", overflow="fold")
     for run in found:
-        seconds = "" if run.duration is None else f"{run.duration.total_seconds():,.1f}"
-        numbers = (run.rows_read, run.rows_written, run.rows_unchanged, run.rows_rejected)
-        table.add_row(
-            str(run.run_id), f"{run.started_at:%Y-%m-%d %H:%M:%S}", run.status, seconds, *(f"{n:,}" for n in numbers), run.source
+        seconds = "" if run.duration is None else f" in {run.duration.total_seconds():,.1f} s"
+        out.print(
+            f"{run.run_id:6}  {run.started_at:%Y-%m-%d %H:%M:%S} UTC  {run.status:13}  {run.rows_read:,} read, "
+            f"{run.rows_written:,} written, {run.rows_unchanged:,} unchanged, {run.rows_rejected:,} rejected{seconds}",
+            markup=False,
+            soft_wrap=True,
         )
-    out.print(table)
+        out.print(f"        {run.source}", style="dim", markup=False, soft_wrap=True)
+        if run.error:
+            out.print(f"        {run.error}", style="red", markup=False, soft_wrap=True)
 
 
 # Rejects

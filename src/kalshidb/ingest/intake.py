@@ -441,7 +441,7 @@ class Intake:
                 continue
             document = parse_json(reject.payload)
             context = reject.context
-            seen_at = datetime.fromisoformat(context["observed_at"])
+            seen_at = datetime.fromisoformat(context["observed_at"]) if context.get("observed_at") else reject.first_seen_at
             if reject.kind == UNRECOGNISED:
                 self.take(document, reject.source, hints, seen_at, reject.payload, reject)
                 self._stored_again.append(reject)
