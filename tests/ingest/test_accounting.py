@@ -139,6 +139,12 @@ def test_the_run_says_what_the_report_says(store: Store) -> None:
     assert run.rows_by_kind == {kind: counts.as_dict() for kind, counts in report.by_kind.items()}
 
 
+def test_a_run_is_named_after_any_source(store: Store) -> None:
+    with Intake(store.conn, "load a\0b\udcff", origin="backfill") as intake:
+        pass
+    assert store.value("SELECT source FROM ops.ingest_runs WHERE run_id = %s", intake.report.run_id) == "load a\\0b\\udcff"
+
+
 @pytest.mark.parametrize("when", ["taking", "leaving"])
 def test_a_run_that_fails_says_so(store: Store, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     def broken(*_: object) -> None:

@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,15 @@ def test_odd_file_names_are_loaded_and_reported_in_one_printable_line(store: Sto
     assert (report.counts("market").written, report.counts("market").rejected) == (1, 1)
     assert report.refusals[0].source.isprintable()
     assert store.rejects()[0].source == report.refusals[0].source
+
+
+@pytest.mark.parametrize("year", [1970, 1980, 2400])
+def test_a_file_whose_time_is_incredible_counts_as_seen_when_it_came_here(store: Store, year: int) -> None:
+    path = store.file("market.json", market(), seen=datetime(year, 1, 1, tzinfo=UTC))
+    store.load(path)
+    (seen,) = store.column("SELECT snapshot_time FROM market_data.price_snapshots")
+    assert abs(datetime.now(UTC) - seen) < timedelta(minutes=5)
+    assert store.load(path).total.written == 0
 
 
 # Candlesticks leave out what the request said

@@ -462,13 +462,13 @@ class Intake:
 def parse_json(content: bytes) -> Any:  # noqa: ANN401  (whatever the document holds)
     """Parse JSON with exact decimals.
 
-    NaN and infinities, which some writers take for JSON, become such Decimals: they are refused where they stand.
+    NaN and infinities, which some writers take for JSON, are let through: they are refused where they stand.
 
     Raises:
         ValueError: it is no JSON, no text, or nested too deeply; says where.
     """
     try:
-        return json.loads(content, parse_float=Decimal, parse_constant=Decimal)
+        return json.loads(content, parse_float=Decimal)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except DecimalException:

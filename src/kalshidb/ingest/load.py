@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from kalshidb.exchange.recognise import Hints
+from kalshidb.exchange.scalars import EARLIEST
 from kalshidb.ingest.intake import Intake, parse_json
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
@@ -112,7 +114,7 @@ def load_files(intake: Intake, found: Found, hints: Hints, on_bytes: Callable[[i
 def _load_file(intake: Intake, path: Path, hints: Hints, on_bytes: Callable[[int], object]) -> None:
     source = shown_path(path)
     with path.open("rb") as file:
-        seen_at = hints.observed_at or datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+        seen_at = hints.observed_at or _written_at(os.fstat(file.fileno()))
         promises_lines = path.suffix.lower() in _LINES
         first = file.readline() if promises_lines else b""
         if promises_lines and _is_json(first):  # read line by line: such files may be larger than memory
@@ -132,6 +134,16 @@ def _load_file(intake: Intake, path: Path, hints: Hints, on_bytes: Callable[[int
     else:
         intake.take(document, source, hints, seen_at, content)
         on_bytes(len(content))
+
+
+def _written_at(status: os.stat_result) -> datetime:
+    """Return when a file was last written.
+
+    Archives and careless copies leave times of 1970 or of a wrong clock, which would put an answer before anybody could know it, or
+    before all later ones for ever: then the time at which the file came here counts, which nobody can set.
+    """
+    credible = EARLIEST.timestamp() <= status.st_mtime <= time.time()
+    return datetime.fromtimestamp(status.st_mtime if credible else status.st_ctime, UTC)
 
 
 def _load_lines(
