@@ -391,3 +391,7 @@ async def test_an_asynchronous_connection_writes_and_reads_the_same(apg: psycopg
     assert await market_data.quotes_as_of(apg, **pairs) == market_data.quotes_as_of(pg, **pairs)
     assert await catalog.market_by_ticker(apg, market_ticker=T80) == catalog.market_by_ticker(pg, market_ticker=T80)
     assert await catalog.market_by_ticker(apg, market_ticker="KXNEVER") is None
+
+
+def test_a_market_that_closes_before_it_opens_is_the_venues_error_and_stored(pg: psycopg.Connection) -> None:
+    assert catalog.upsert_markets(pg, [market(close_time=NOON - 2 * DAY)]).inserted == 1
