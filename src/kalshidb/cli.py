@@ -61,8 +61,13 @@ def main() -> None:
     """Run the command; known failures end in one line on stderr instead of a traceback."""
     try:
         app()
+    except postgres.DatabaseUnavailable as error:
+        if not isinstance(error.__cause__, psycopg.Error):
+            _fail(str(error))
+        # What the network said, libpq's guess and our advice are one line.
+        lines = (line.strip() for line in str(error).splitlines())
+        _fail(" ".join(line if line.endswith((".", "?")) else f"{line}." for line in lines))
     except (
-        postgres.DatabaseUnavailable,
         postgres.SettingsError,
         ExchangeError,
         StatementError,
@@ -100,6 +105,7 @@ def _fail(message: str) -> NoReturn:
 def up() -> None:
     """Start the embedded server, migrate its database and print its address; it runs until `kalshidb down`."""
     url = postgres.up()
+    postgres.connect(url).close()
     _migrated(url, embedded=postgres.Settings.load().database_url is None)
     print(url)  # noqa: T201  (for $(kalshidb up): no wrapping, no style)
 
@@ -120,6 +126,7 @@ def url() -> None:
 def migrate() -> None:
     """Apply the migrations that the database lacks."""
     with postgres.database() as database:
+        postgres.connect(database.url).close()  # says better than yoyo why it cannot be reached
         applied = apply_migrations(database.url)
     for migration in applied:
         out.print(f"applied {migration}", markup=False)
@@ -130,10 +137,9 @@ def migrate() -> None:
 @contextmanager
 def _store() -> Iterator[psycopg.Connection[Any]]:
     """Give a connection in autocommit mode to a database that has the schema."""
-    with postgres.database() as database:
+    with postgres.database() as database, postgres.connect(database.url, autocommit=True) as conn:
         _migrated(database.url, embedded=database.embedded)
-        with postgres.connect(database.url, autocommit=True) as conn:
-            yield conn
+        yield conn
 
 
 def _migrated(url: str, *, embedded: bool) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loading import NOON, Store, all_rows, candle, differences, event, exact, market, pull_world, series, trade
+from psycopg import errors
 
 from kalshidb import postgres
 from kalshidb.exchange.recognise import Hints
 from kalshidb.ingest import intake as intake_module
-from kalshidb.ingest.intake import Intake
+from kalshidb.ingest.intake import Destination, Intake
 from kalshidb.ingest.load import find_files, load_files
 from kalshidb.queries import ops
+from kalshidb.typedsql import BulkResult
 
 ENDS = "0123456789ABCDEF"
 WRONG = {
@@ -125,6 +127,28 @@ def test_an_object_that_is_refused_as_two_rows_is_one_reject_with_both_reasons(s
     assert (report.counts("market").rejected, report.counts("price_snapshot").rejected) == (1, 1)
     (reject,) = store.rejects()
     assert ([error["field"] for error in reject.errors], reject.seen_count) == (["no_rain", "no_quote"], 1)
+
+
+@pytest.mark.parametrize("deadlocks", [1, 5, 6])
+def test_a_deadlock_with_another_program_is_tried_again_and_refuses_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, deadlocks: int
+) -> None:
+    model, write = intake_module._WRITERS[Destination.TRADE]
+    left = [errors.DeadlockDetected("played")] * deadlocks
+
+    def unlucky(conn: psycopg.Connection, rows: Iterable[object]) -> BulkResult:
+        if left:
+            raise left.pop()
+        return write(conn, rows)
+
+    monkeypatch.setitem(intake_module._WRITERS, Destination.TRADE, (model, unlucky))
+    if deadlocks > intake_module.DEADLOCK_RETRIES:
+        with pytest.raises(errors.DeadlockDetected):
+            store.give(trade())
+        assert store.column("SELECT status FROM ops.ingest_runs") == ["failed"]
+        monkeypatch.undo()
+    assert store.give(trade()).counts("trade").written == 1
+    assert store.rejects() == []
 
 
 def test_the_run_says_what_the_report_says(store: Store) -> None:
