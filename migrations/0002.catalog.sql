@@ -114,8 +114,8 @@ CREATE TABLE catalog.events (
     CONSTRAINT events_pkey PRIMARY KEY (event_ticker),
     CONSTRAINT events_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id),
     CONSTRAINT events_series_ticker_fkey FOREIGN KEY (series_ticker) REFERENCES catalog.series (series_ticker),
-    CONSTRAINT events_title_check CHECK (is_stub OR title IS NOT NULL),
-    CONSTRAINT events_open_time_close_time_check CHECK (open_time <= close_time)
+    -- Nothing about open_time and close_time: they come from the markets as the venue sends them, also where it errs.
+    CONSTRAINT events_title_check CHECK (is_stub OR title IS NOT NULL)
 );
 
 COMMENT ON TABLE catalog.events IS 'One question with one or more markets, such as the high in New York on 19 July.';
@@ -224,10 +224,10 @@ COMMENT ON COLUMN catalog.markets.retrieved_at IS 'When the venue gave this stat
 COMMENT ON COLUMN catalog.markets.created_at IS 'When the row was first written, UTC.';
 COMMENT ON COLUMN catalog.markets.updated_at IS 'When the content last changed, UTC; a poll that confirms it leaves this alone.';
 
--- Serves catalog.markets_of_series, catalog.inherit_from_events.
+-- Serves catalog.markets_of_series.
 CREATE INDEX markets_series_ticker_event_ticker_idx ON catalog.markets (series_ticker, event_ticker);
 
--- Serves catalog.markets_of_event (a strike ladder in order), catalog.widen_event_times, catalog.inherit_from_events.
+-- Serves catalog.markets_of_event (a strike ladder in order), catalog.summarise_events_of_markets, catalog.inherit_from_events.
 CREATE INDEX markets_event_ticker_strike_type_floor_strike_cap_strike_idx
     ON catalog.markets (event_ticker, strike_type, floor_strike, cap_strike);
 

@@ -11,6 +11,7 @@
 CREATE FUNCTION market_data.create_month_partitions(parent regclass, moments timestamptz[]) RETURNS integer
 LANGUAGE plpgsql
 SET timezone TO 'UTC'
+SET search_path TO pg_catalog, pg_temp
 AS $$
 DECLARE
     month       timestamptz;
@@ -30,8 +31,9 @@ BEGIN
         partition := parent_name || to_char(month, '"_"YYYY"_"MM');
         CONTINUE WHEN to_regclass(format('%I.%I', room, partition)) IS NOT NULL;
 
-        -- Two loaders may miss the same month at once: the second waits here and then finds it made.
-        PERFORM pg_advisory_xact_lock(hashtextextended('kalshidb partition ' || parent::text, 0));
+        -- Two loaders may miss the same month at once: the second waits here and then finds it made. Not an advisory lock: only
+        -- the lock of a table makes the session hear of tables that others have made meanwhile. ATTACH takes this one anyway.
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
         CONTINUE WHEN to_regclass(format('%I.%I', room, partition)) IS NOT NULL;
 
         -- Created apart and attached: CREATE TABLE ... PARTITION OF would lock the parent against every reader.

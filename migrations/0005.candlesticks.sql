@@ -58,7 +58,7 @@ COMMENT ON COLUMN market_data.candlesticks.price_previous IS 'Last trade before 
 COMMENT ON COLUMN market_data.candlesticks.volume IS 'Contracts traded in the period.';
 COMMENT ON COLUMN market_data.candlesticks.open_interest IS 'Contracts outstanding at the end.';
 COMMENT ON COLUMN market_data.candlesticks.retrieved_at IS 'When the exchange gave this state, UTC; the newest wins, because the candle of an open period still grows.';
-COMMENT ON COLUMN market_data.candlesticks.raw_json IS 'The payload as it arrived; kept on request only, null otherwise.';
+COMMENT ON COLUMN market_data.candlesticks.raw_json IS 'The last payload that was kept, as it arrived; kept on request only, null otherwise.';
 
 -- Serves market_data.candlesticks_in_window: all markets over a slice of time.
 CREATE INDEX candlesticks_end_period_ts_idx ON market_data.candlesticks (end_period_ts);

@@ -56,7 +56,7 @@ COMMENT ON COLUMN market_data.price_snapshots.midpoint IS 'Mean of bid and ask i
 COMMENT ON COLUMN market_data.price_snapshots.spread IS 'yes_ask - yes_bid in dollars.';
 COMMENT ON COLUMN market_data.price_snapshots.implied_probability IS 'Midpoint where both sides are quoted, else the last trade; 0 to 1.';
 COMMENT ON COLUMN market_data.price_snapshots.retrieved_at IS 'When it reached us, UTC.';
-COMMENT ON COLUMN market_data.price_snapshots.raw_json IS 'The payload as it arrived; kept on request only, null otherwise.';
+COMMENT ON COLUMN market_data.price_snapshots.raw_json IS 'The last payload that was kept, as it arrived; kept on request only, null otherwise.';
 
 -- Serves market_data.snapshots_in_window: all markets over a slice of time.
 CREATE INDEX price_snapshots_snapshot_time_idx ON market_data.price_snapshots (snapshot_time);

@@ -54,7 +54,7 @@ COMMENT ON COLUMN market_data.orderbook_snapshots.best_no_ask IS 'Best offer of 
 COMMENT ON COLUMN market_data.orderbook_snapshots.yes_depth IS 'Contracts bid for YES over all levels.';
 COMMENT ON COLUMN market_data.orderbook_snapshots.no_depth IS 'Contracts bid for NO over all levels.';
 COMMENT ON COLUMN market_data.orderbook_snapshots.retrieved_at IS 'When it reached us, UTC.';
-COMMENT ON COLUMN market_data.orderbook_snapshots.raw_json IS 'The payload as it arrived; kept on request only, null otherwise.';
+COMMENT ON COLUMN market_data.orderbook_snapshots.raw_json IS 'The last payload that was kept, as it arrived; kept on request only, null otherwise.';
 
 -- Serves market_data.sequence_gaps: only streamed books carry a sequence.
 CREATE INDEX orderbook_snapshots_sid_sequence_idx ON market_data.orderbook_snapshots (sid, sequence) WHERE sequence IS NOT NULL;

@@ -12,7 +12,11 @@
 WITH newest AS (
     SELECT DISTINCT ON (event_ticker) *
     FROM staged_events
-    ORDER BY event_ticker, retrieved_at DESC, staged_position DESC
+    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
+    ORDER BY event_ticker, retrieved_at DESC, ROW(
+        raw_json, platform_id, series_ticker, external_id, category, subcategory, title, sub_title, description, strike_date,
+        status, mutually_exclusive, result, metadata
+    )::record DESC
 ),
 written AS (
     INSERT INTO catalog.events AS stored (
@@ -51,18 +55,17 @@ written AS (
             EXCLUDED.title, EXCLUDED.sub_title, EXCLUDED.description, EXCLUDED.strike_date, EXCLUDED.status,
             EXCLUDED.mutually_exclusive, EXCLUDED.result, EXCLUDED.metadata, EXCLUDED.raw_json
         ) THEN EXCLUDED.updated_at ELSE stored.updated_at END
-    WHERE stored.is_stub OR (
-        -- Newest observation wins; of two at the same moment the payload decides, so that the order of arrival never does.
-        (EXCLUDED.retrieved_at, EXCLUDED.raw_json) >= (stored.retrieved_at, stored.raw_json)
-        AND (
-            stored.platform_id, stored.series_ticker, stored.external_id, stored.category, stored.subcategory, stored.title,
-            stored.sub_title, stored.description, stored.strike_date, stored.status, stored.mutually_exclusive, stored.result,
-            stored.metadata, stored.raw_json, stored.retrieved_at
-        ) IS DISTINCT FROM (
-            EXCLUDED.platform_id, EXCLUDED.series_ticker, EXCLUDED.external_id, EXCLUDED.category, EXCLUDED.subcategory,
-            EXCLUDED.title, EXCLUDED.sub_title, EXCLUDED.description, EXCLUDED.strike_date, EXCLUDED.status,
-            EXCLUDED.mutually_exclusive, EXCLUDED.result, EXCLUDED.metadata, EXCLUDED.raw_json, EXCLUDED.retrieved_at
-        )
+    WHERE stored.is_stub OR EXCLUDED.retrieved_at > stored.retrieved_at OR (
+        -- As records and not as rows, because a row with a null compares with nothing.
+        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
+            EXCLUDED.raw_json, EXCLUDED.platform_id, EXCLUDED.series_ticker, EXCLUDED.external_id, EXCLUDED.category,
+            EXCLUDED.subcategory, EXCLUDED.title, EXCLUDED.sub_title, EXCLUDED.description, EXCLUDED.strike_date, EXCLUDED.status,
+            EXCLUDED.mutually_exclusive, EXCLUDED.result, EXCLUDED.metadata
+        )::record > ROW(
+            stored.raw_json, stored.platform_id, stored.series_ticker, stored.external_id, stored.category, stored.subcategory,
+            stored.title, stored.sub_title, stored.description, stored.strike_date, stored.status, stored.mutually_exclusive,
+            stored.result, stored.metadata
+        )::record
     )
     RETURNING
         created_at = statement_timestamp() AS is_inserted,
@@ -94,16 +97,14 @@ WITH inheriting AS (
     FROM catalog.markets
     JOIN catalog.events ON events.event_ticker = markets.event_ticker
     WHERE markets.event_ticker IN (SELECT event_ticker FROM staged_events)
-        AND (markets.series_ticker, markets.category) IS DISTINCT FROM (
-            COALESCE(events.series_ticker, markets.series_ticker), COALESCE(events.category, markets.category)
-        )
+        AND (markets.series_ticker, markets.category) IS DISTINCT FROM (events.series_ticker, events.category)
     ORDER BY markets.market_ticker
     FOR NO KEY UPDATE OF markets
 )
 UPDATE catalog.markets
 SET
-    series_ticker = COALESCE(events.series_ticker, markets.series_ticker),
-    category = COALESCE(events.category, markets.category),
+    series_ticker = events.series_ticker,
+    category = events.category,
     updated_at = statement_timestamp()
 FROM inheriting, catalog.events
 WHERE markets.market_ticker = inheriting.market_ticker

@@ -4,19 +4,31 @@
 -- Writes markets as the venue described them; completes stubs, and keeps their events' open and close times.
 --
 -- Of two states of one market the one retrieved later stays, whichever arrives first. An unknown event or series gets a stub. Series
--- and category, which the venue sends with the event only, come from there. A market that occurs twice in the input counts once. A
--- state that only confirms what is stored counts as unchanged.
+-- and category are the event's once the event itself has arrived; until then what the venue sent with the market. A market that
+-- occurs twice in the input counts once. A state that only confirms what is stored counts as unchanged.
 -- @bulk staged_markets like catalog.markets without is_stub, created_at, updated_at
 -- @one
 -- @before insert_series_stubs_of_markets
--- @before insert_event_stubs_of_markets
--- @before lock_events_of_markets
--- @after inherit_by_markets
--- @after widen_event_times
+-- @before hold_events_of_markets
+-- @after summarise_events_of_markets
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker) *
     FROM staged_markets
-    ORDER BY market_ticker, retrieved_at DESC, staged_position DESC
+    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
+    ORDER BY market_ticker, retrieved_at DESC, ROW(
+        raw_json, platform_id, event_ticker, external_id, market_type, title, subtitle, yes_sub_title, no_sub_title, subcategory,
+        strike_type, floor_strike, cap_strike, functional_strike, custom_strike, open_time, close_time, expiration_time,
+        expected_expiration_time, status, result, settlement_value, settlement_ts, price_ranges, last_price, volume,
+        open_interest, metadata, series_ticker, category
+    )::record DESC
+),
+placed AS (
+    SELECT
+        newest.*,
+        CASE WHEN events.event_ticker IS NULL THEN newest.series_ticker ELSE events.series_ticker END AS placed_series_ticker,
+        CASE WHEN events.event_ticker IS NULL THEN newest.category ELSE events.category END AS placed_category
+    FROM newest
+    LEFT JOIN catalog.events ON events.event_ticker = newest.event_ticker AND NOT events.is_stub
 ),
 written AS (
     INSERT INTO catalog.markets AS stored (
@@ -26,23 +38,24 @@ written AS (
         last_price, volume, open_interest, metadata, raw_json, retrieved_at, is_stub, created_at, updated_at
     )
     SELECT
-        market_ticker, platform_id, event_ticker, series_ticker, external_id, market_type, title, subtitle, yes_sub_title,
-        no_sub_title, category, subcategory, strike_type, floor_strike, cap_strike, functional_strike, custom_strike, open_time,
-        close_time, expiration_time, expected_expiration_time, status, result, settlement_value, settlement_ts, price_ranges,
-        last_price, volume, open_interest, metadata, raw_json, retrieved_at, false, statement_timestamp(), statement_timestamp()
-    FROM newest
+        market_ticker, platform_id, event_ticker, placed_series_ticker, external_id, market_type, title, subtitle, yes_sub_title,
+        no_sub_title, placed_category, subcategory, strike_type, floor_strike, cap_strike, functional_strike, custom_strike,
+        open_time, close_time, expiration_time, expected_expiration_time, status, result, settlement_value, settlement_ts,
+        price_ranges, last_price, volume, open_interest, metadata, raw_json, retrieved_at, false, statement_timestamp(),
+        statement_timestamp()
+    FROM placed
     ORDER BY market_ticker
     ON CONFLICT (market_ticker) DO UPDATE SET
         platform_id = EXCLUDED.platform_id,
         event_ticker = EXCLUDED.event_ticker,
-        series_ticker = COALESCE(stored.series_ticker, EXCLUDED.series_ticker),
+        series_ticker = EXCLUDED.series_ticker,
         external_id = EXCLUDED.external_id,
         market_type = EXCLUDED.market_type,
         title = EXCLUDED.title,
         subtitle = EXCLUDED.subtitle,
         yes_sub_title = EXCLUDED.yes_sub_title,
         no_sub_title = EXCLUDED.no_sub_title,
-        category = COALESCE(stored.category, EXCLUDED.category),
+        category = EXCLUDED.category,
         subcategory = EXCLUDED.subcategory,
         strike_type = EXCLUDED.strike_type,
         floor_strike = EXCLUDED.floor_strike,
@@ -72,33 +85,32 @@ written AS (
             stored.floor_strike, stored.cap_strike, stored.functional_strike, stored.custom_strike, stored.open_time,
             stored.close_time, stored.expiration_time, stored.expected_expiration_time, stored.status, stored.result,
             stored.settlement_value, stored.settlement_ts, stored.price_ranges, stored.last_price, stored.volume,
-            stored.open_interest, stored.metadata, stored.raw_json
+            stored.open_interest, stored.metadata, stored.raw_json, stored.series_ticker, stored.category
         ) IS DISTINCT FROM (
             false, EXCLUDED.platform_id, EXCLUDED.event_ticker, EXCLUDED.external_id, EXCLUDED.market_type, EXCLUDED.title,
             EXCLUDED.subtitle, EXCLUDED.yes_sub_title, EXCLUDED.no_sub_title, EXCLUDED.subcategory, EXCLUDED.strike_type,
             EXCLUDED.floor_strike, EXCLUDED.cap_strike, EXCLUDED.functional_strike, EXCLUDED.custom_strike, EXCLUDED.open_time,
             EXCLUDED.close_time, EXCLUDED.expiration_time, EXCLUDED.expected_expiration_time, EXCLUDED.status, EXCLUDED.result,
             EXCLUDED.settlement_value, EXCLUDED.settlement_ts, EXCLUDED.price_ranges, EXCLUDED.last_price, EXCLUDED.volume,
-            EXCLUDED.open_interest, EXCLUDED.metadata, EXCLUDED.raw_json
+            EXCLUDED.open_interest, EXCLUDED.metadata, EXCLUDED.raw_json, EXCLUDED.series_ticker, EXCLUDED.category
         ) THEN EXCLUDED.updated_at ELSE stored.updated_at END
-    WHERE stored.is_stub OR (
-        -- Newest observation wins; of two at the same moment the payload decides, so that the order of arrival never does.
-        (EXCLUDED.retrieved_at, EXCLUDED.raw_json) >= (stored.retrieved_at, stored.raw_json)
-        AND (
-            stored.platform_id, stored.event_ticker, stored.external_id, stored.market_type, stored.title, stored.subtitle,
-            stored.yes_sub_title, stored.no_sub_title, stored.subcategory, stored.strike_type, stored.floor_strike,
-            stored.cap_strike, stored.functional_strike, stored.custom_strike, stored.open_time, stored.close_time,
-            stored.expiration_time, stored.expected_expiration_time, stored.status, stored.result, stored.settlement_value,
-            stored.settlement_ts, stored.price_ranges, stored.last_price, stored.volume, stored.open_interest, stored.metadata,
-            stored.raw_json, stored.retrieved_at
-        ) IS DISTINCT FROM (
-            EXCLUDED.platform_id, EXCLUDED.event_ticker, EXCLUDED.external_id, EXCLUDED.market_type, EXCLUDED.title,
-            EXCLUDED.subtitle, EXCLUDED.yes_sub_title, EXCLUDED.no_sub_title, EXCLUDED.subcategory, EXCLUDED.strike_type,
-            EXCLUDED.floor_strike, EXCLUDED.cap_strike, EXCLUDED.functional_strike, EXCLUDED.custom_strike, EXCLUDED.open_time,
-            EXCLUDED.close_time, EXCLUDED.expiration_time, EXCLUDED.expected_expiration_time, EXCLUDED.status, EXCLUDED.result,
-            EXCLUDED.settlement_value, EXCLUDED.settlement_ts, EXCLUDED.price_ranges, EXCLUDED.last_price, EXCLUDED.volume,
-            EXCLUDED.open_interest, EXCLUDED.metadata, EXCLUDED.raw_json, EXCLUDED.retrieved_at
-        )
+    WHERE stored.is_stub OR EXCLUDED.retrieved_at > stored.retrieved_at OR (
+        -- As records and not as rows, because a row with a null compares with nothing.
+        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
+            EXCLUDED.raw_json, EXCLUDED.platform_id, EXCLUDED.event_ticker, EXCLUDED.external_id, EXCLUDED.market_type,
+            EXCLUDED.title, EXCLUDED.subtitle, EXCLUDED.yes_sub_title, EXCLUDED.no_sub_title, EXCLUDED.subcategory,
+            EXCLUDED.strike_type, EXCLUDED.floor_strike, EXCLUDED.cap_strike, EXCLUDED.functional_strike, EXCLUDED.custom_strike,
+            EXCLUDED.open_time, EXCLUDED.close_time, EXCLUDED.expiration_time, EXCLUDED.expected_expiration_time, EXCLUDED.status,
+            EXCLUDED.result, EXCLUDED.settlement_value, EXCLUDED.settlement_ts, EXCLUDED.price_ranges, EXCLUDED.last_price,
+            EXCLUDED.volume, EXCLUDED.open_interest, EXCLUDED.metadata, EXCLUDED.series_ticker, EXCLUDED.category
+        )::record > ROW(
+            stored.raw_json, stored.platform_id, stored.event_ticker, stored.external_id, stored.market_type, stored.title,
+            stored.subtitle, stored.yes_sub_title, stored.no_sub_title, stored.subcategory, stored.strike_type,
+            stored.floor_strike, stored.cap_strike, stored.functional_strike, stored.custom_strike, stored.open_time,
+            stored.close_time, stored.expiration_time, stored.expected_expiration_time, stored.status, stored.result,
+            stored.settlement_value, stored.settlement_ts, stored.price_ranges, stored.last_price, stored.volume,
+            stored.open_interest, stored.metadata, stored.series_ticker, stored.category
+        )::record
     )
     RETURNING
         created_at = statement_timestamp() AS is_inserted,
@@ -121,62 +133,43 @@ GROUP BY series_ticker
 ORDER BY series_ticker
 ON CONFLICT (series_ticker) DO NOTHING;
 
--- name: insert_event_stubs_of_markets()!
--- A stub for each event that the staged markets name and the catalogue lacks.
+-- name: hold_events_of_markets()!
+-- A stub for each event that the staged markets name and the catalogue lacks, and a lock on those that it has, so that an event and
+-- its markets that are written at the same time see each other.
+--
+-- One pass in order of ticker does both (an update that is never true still locks): were the stubs made first and the others locked
+-- then, two writers could wait for each other. Events before markets, each in order of ticker: every writer keeps this order.
 -- @internal step of upsert_markets
-INSERT INTO catalog.events (
-    event_ticker, platform_id, series_ticker, external_id, is_stub, retrieved_at, created_at, updated_at
+INSERT INTO catalog.events AS stored (
+    event_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at
 )
-SELECT
-    event_ticker, min(platform_id), min(series_ticker), event_ticker, true, min(retrieved_at),
-    statement_timestamp(), statement_timestamp()
+SELECT event_ticker, min(platform_id), event_ticker, true, min(retrieved_at), statement_timestamp(), statement_timestamp()
 FROM staged_markets
 WHERE event_ticker IS NOT NULL
-    AND NOT EXISTS (SELECT FROM catalog.events WHERE events.event_ticker = staged_markets.event_ticker)
 GROUP BY event_ticker
 ORDER BY event_ticker
-ON CONFLICT (event_ticker) DO NOTHING;
+ON CONFLICT (event_ticker) DO UPDATE SET updated_at = stored.updated_at WHERE false;
 
--- name: lock_events_of_markets()!
--- Holds the events of the staged markets, so that an event and its markets that are written at the same time see each other.
--- Events before markets, each in order of ticker: every writer keeps this order, so none waits in a circle.
--- @internal step of upsert_markets
-SELECT event_ticker
-FROM catalog.events
-WHERE event_ticker IN (SELECT event_ticker FROM staged_markets)
-ORDER BY event_ticker
-FOR NO KEY UPDATE;
-
--- name: inherit_by_markets()!
--- Gives the staged markets the series and category of their events.
--- @internal step of upsert_markets
-UPDATE catalog.markets
-SET
-    series_ticker = COALESCE(events.series_ticker, markets.series_ticker),
-    category = COALESCE(events.category, markets.category)
-FROM catalog.events
-WHERE markets.market_ticker IN (SELECT market_ticker FROM staged_markets)
-    AND events.event_ticker = markets.event_ticker
-    AND (markets.series_ticker, markets.category) IS DISTINCT FROM (
-        COALESCE(events.series_ticker, markets.series_ticker), COALESCE(events.category, markets.category)
-    );
-
--- name: widen_event_times()!
--- Sets open and close time of the staged markets' events from all their markets.
+-- name: summarise_events_of_markets()!
+-- Sets what the staged markets' events have from their markets: open and close time, and while the event is a stub its series.
 -- @internal step of upsert_markets
 UPDATE catalog.events
 SET
-    open_time = spans.open_time,
-    close_time = spans.close_time,
+    series_ticker = CASE WHEN events.is_stub THEN summaries.series_ticker ELSE events.series_ticker END,
+    open_time = summaries.open_time,
+    close_time = summaries.close_time,
     updated_at = statement_timestamp()
 FROM (
-    SELECT event_ticker, min(open_time) AS open_time, max(close_time) AS close_time
+    SELECT event_ticker, min(series_ticker) AS series_ticker, min(open_time) AS open_time, max(close_time) AS close_time
     FROM catalog.markets
     WHERE event_ticker IN (SELECT event_ticker FROM staged_markets)
     GROUP BY event_ticker
-) AS spans
-WHERE events.event_ticker = spans.event_ticker
-    AND (events.open_time, events.close_time) IS DISTINCT FROM (spans.open_time, spans.close_time);
+) AS summaries
+WHERE events.event_ticker = summaries.event_ticker
+    AND (
+        (events.open_time, events.close_time) IS DISTINCT FROM (summaries.open_time, summaries.close_time)
+        OR (events.is_stub AND events.series_ticker IS DISTINCT FROM summaries.series_ticker)
+    );
 
 -- name: market_by_ticker(market_ticker)^
 -- One market, or None when the catalogue does not know it.

@@ -10,7 +10,11 @@
 WITH newest AS (
     SELECT DISTINCT ON (series_ticker) *
     FROM staged_series
-    ORDER BY series_ticker, retrieved_at DESC, staged_position DESC
+    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
+    ORDER BY series_ticker, retrieved_at DESC, ROW(
+        raw_json, platform_id, external_id, category, subcategory, title, frequency, tags, fee_type, fee_multiplier,
+        settlement_sources, metadata
+    )::record DESC
 ),
 written AS (
     INSERT INTO catalog.series AS stored (
@@ -47,18 +51,16 @@ written AS (
             EXCLUDED.frequency, EXCLUDED.tags, EXCLUDED.fee_type, EXCLUDED.fee_multiplier, EXCLUDED.settlement_sources,
             EXCLUDED.metadata, EXCLUDED.raw_json
         ) THEN EXCLUDED.updated_at ELSE stored.updated_at END
-    WHERE stored.is_stub OR (
-        -- Newest observation wins; of two at the same moment the payload decides, so that the order of arrival never does.
-        (EXCLUDED.retrieved_at, EXCLUDED.raw_json) >= (stored.retrieved_at, stored.raw_json)
-        AND (
-            stored.platform_id, stored.external_id, stored.category, stored.subcategory, stored.title, stored.frequency,
-            stored.tags, stored.fee_type, stored.fee_multiplier, stored.settlement_sources, stored.metadata, stored.raw_json,
-            stored.retrieved_at
-        ) IS DISTINCT FROM (
-            EXCLUDED.platform_id, EXCLUDED.external_id, EXCLUDED.category, EXCLUDED.subcategory, EXCLUDED.title,
-            EXCLUDED.frequency, EXCLUDED.tags, EXCLUDED.fee_type, EXCLUDED.fee_multiplier, EXCLUDED.settlement_sources,
-            EXCLUDED.metadata, EXCLUDED.raw_json, EXCLUDED.retrieved_at
-        )
+    WHERE stored.is_stub OR EXCLUDED.retrieved_at > stored.retrieved_at OR (
+        -- As records and not as rows, because a row with a null compares with nothing.
+        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
+            EXCLUDED.raw_json, EXCLUDED.platform_id, EXCLUDED.external_id, EXCLUDED.category, EXCLUDED.subcategory,
+            EXCLUDED.title, EXCLUDED.frequency, EXCLUDED.tags, EXCLUDED.fee_type, EXCLUDED.fee_multiplier,
+            EXCLUDED.settlement_sources, EXCLUDED.metadata
+        )::record > ROW(
+            stored.raw_json, stored.platform_id, stored.external_id, stored.category, stored.subcategory, stored.title,
+            stored.frequency, stored.tags, stored.fee_type, stored.fee_multiplier, stored.settlement_sources, stored.metadata
+        )::record
     )
     RETURNING
         created_at = statement_timestamp() AS is_inserted,

@@ -12,7 +12,31 @@
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time) *
     FROM staged_orderbook_snapshots
-    ORDER BY market_ticker, snapshot_time, retrieved_at DESC, staged_position DESC
+    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
+    ORDER BY market_ticker, snapshot_time, retrieved_at DESC, ROW(
+        source, sid, sequence, yes_bid_prices, yes_bid_quantities, no_bid_prices, no_bid_quantities, raw_json IS NOT NULL,
+        raw_json
+    )::record DESC
+),
+confirmed AS (
+    -- Stored with this content already: a later sight of it moves retrieved_at and counts as unchanged.
+    SELECT newest.market_ticker, newest.snapshot_time
+    FROM newest
+    WHERE EXISTS (
+        SELECT
+        FROM market_data.orderbook_snapshots AS known
+        WHERE known.market_ticker = newest.market_ticker
+            AND known.snapshot_time = newest.snapshot_time
+            AND (
+                newest.source, newest.sid, newest.sequence, newest.yes_bid_prices, newest.yes_bid_quantities, newest.no_bid_prices,
+                newest.no_bid_quantities
+            ) IS NOT DISTINCT FROM (
+                known.source, known.sid, known.sequence, known.yes_bid_prices, known.yes_bid_quantities, known.no_bid_prices,
+                known.no_bid_quantities
+            )
+        -- Keeps this a look into the index for each row: a join might read every month.
+        OFFSET 0
+    )
 ),
 written AS (
     INSERT INTO market_data.orderbook_snapshots AS stored (
@@ -37,16 +61,19 @@ written AS (
         no_depth = EXCLUDED.no_depth,
         retrieved_at = EXCLUDED.retrieved_at,
         raw_json = COALESCE(EXCLUDED.raw_json, stored.raw_json)
-    WHERE EXCLUDED.retrieved_at > stored.retrieved_at AND (
-        stored.source, stored.sid, stored.sequence, stored.yes_bid_prices, stored.yes_bid_quantities, stored.no_bid_prices,
-        stored.no_bid_quantities, stored.yes_depth, stored.no_depth
-    ) IS DISTINCT FROM (
-        EXCLUDED.source, EXCLUDED.sid, EXCLUDED.sequence, EXCLUDED.yes_bid_prices, EXCLUDED.yes_bid_quantities,
-        EXCLUDED.no_bid_prices, EXCLUDED.no_bid_quantities, EXCLUDED.yes_depth, EXCLUDED.no_depth
+    WHERE EXCLUDED.retrieved_at > stored.retrieved_at OR (
+        -- As records and not as rows, because a row with a null compares with nothing.
+        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
+            EXCLUDED.source, EXCLUDED.sid, EXCLUDED.sequence, EXCLUDED.yes_bid_prices, EXCLUDED.yes_bid_quantities,
+            EXCLUDED.no_bid_prices, EXCLUDED.no_bid_quantities, EXCLUDED.raw_json IS NOT NULL, EXCLUDED.raw_json
+        )::record > ROW(
+            stored.source, stored.sid, stored.sequence, stored.yes_bid_prices, stored.yes_bid_quantities, stored.no_bid_prices,
+            stored.no_bid_quantities, stored.raw_json IS NOT NULL, stored.raw_json
+        )::record
     )
-    RETURNING market_ticker
+    RETURNING market_ticker, snapshot_time
 )
-SELECT count(*) AS written FROM written;
+SELECT count(*) AS written FROM (TABLE written EXCEPT TABLE confirmed) AS changed;
 
 -- name: create_partitions_of_orderbook_snapshots()$
 -- The months that the staged rows need.

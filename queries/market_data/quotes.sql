@@ -12,7 +12,32 @@
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time, source) *
     FROM staged_price_snapshots
-    ORDER BY market_ticker, snapshot_time, source, retrieved_at DESC, staged_position DESC
+    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
+    ORDER BY market_ticker, snapshot_time, source, retrieved_at DESC, ROW(
+        sequence, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, volume_24h, open_interest, liquidity, status, title,
+        category, raw_json IS NOT NULL, raw_json
+    )::record DESC
+),
+confirmed AS (
+    -- Stored with this content already: a later sight of it moves retrieved_at and counts as unchanged.
+    SELECT newest.market_ticker, newest.snapshot_time, newest.source
+    FROM newest
+    WHERE EXISTS (
+        SELECT
+        FROM market_data.price_snapshots AS known
+        WHERE known.market_ticker = newest.market_ticker
+            AND known.snapshot_time = newest.snapshot_time
+            AND known.source = newest.source
+            AND (
+                newest.sequence, newest.yes_bid, newest.yes_ask, newest.no_bid, newest.no_ask, newest.last_price, newest.volume,
+                newest.volume_24h, newest.open_interest, newest.liquidity, newest.status, newest.title, newest.category
+            ) IS NOT DISTINCT FROM (
+                known.sequence, known.yes_bid, known.yes_ask, known.no_bid, known.no_ask, known.last_price, known.volume,
+                known.volume_24h, known.open_interest, known.liquidity, known.status, known.title, known.category
+            )
+        -- Keeps this a look into the index for each row: a join might read every month.
+        OFFSET 0
+    )
 ),
 written AS (
     INSERT INTO market_data.price_snapshots AS stored (
@@ -40,17 +65,21 @@ written AS (
         category = EXCLUDED.category,
         retrieved_at = EXCLUDED.retrieved_at,
         raw_json = COALESCE(EXCLUDED.raw_json, stored.raw_json)
-    WHERE EXCLUDED.retrieved_at > stored.retrieved_at AND (
-        stored.sequence, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask, stored.last_price, stored.volume,
-        stored.volume_24h, stored.open_interest, stored.liquidity, stored.status, stored.title, stored.category
-    ) IS DISTINCT FROM (
-        EXCLUDED.sequence, EXCLUDED.yes_bid, EXCLUDED.yes_ask, EXCLUDED.no_bid, EXCLUDED.no_ask, EXCLUDED.last_price,
-        EXCLUDED.volume, EXCLUDED.volume_24h, EXCLUDED.open_interest, EXCLUDED.liquidity, EXCLUDED.status, EXCLUDED.title,
-        EXCLUDED.category
+    WHERE EXCLUDED.retrieved_at > stored.retrieved_at OR (
+        -- As records and not as rows, because a row with a null compares with nothing.
+        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
+            EXCLUDED.sequence, EXCLUDED.yes_bid, EXCLUDED.yes_ask, EXCLUDED.no_bid, EXCLUDED.no_ask, EXCLUDED.last_price,
+            EXCLUDED.volume, EXCLUDED.volume_24h, EXCLUDED.open_interest, EXCLUDED.liquidity, EXCLUDED.status, EXCLUDED.title,
+            EXCLUDED.category, EXCLUDED.raw_json IS NOT NULL, EXCLUDED.raw_json
+        )::record > ROW(
+            stored.sequence, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask, stored.last_price, stored.volume,
+            stored.volume_24h, stored.open_interest, stored.liquidity, stored.status, stored.title, stored.category,
+            stored.raw_json IS NOT NULL, stored.raw_json
+        )::record
     )
-    RETURNING market_ticker
+    RETURNING market_ticker, snapshot_time, source
 )
-SELECT count(*) AS written FROM written;
+SELECT count(*) AS written FROM (TABLE written EXCEPT TABLE confirmed) AS changed;
 
 -- name: create_partitions_of_price_snapshots()$
 -- The months that the staged rows need.

@@ -27,6 +27,8 @@ written AS (
         WHERE known.market_ticker = newest.market_ticker
             AND known.trade_id = newest.trade_id
             AND known.created_time BETWEEN newest.created_time - interval '1 second' AND newest.created_time + interval '1 second'
+        -- Keeps this a look into the index for each row: a join might read every month.
+        OFFSET 0
     )
     ORDER BY market_ticker, created_time, trade_id
     ON CONFLICT (market_ticker, created_time, trade_id) DO NOTHING

@@ -16,8 +16,8 @@ VALUES (
 ON CONFLICT (job_name, series_ticker, event_ticker) DO UPDATE SET
     fetched_through = CASE
         WHEN EXCLUDED.window_start_ts < stored.window_start_ts THEN NULL
-        WHEN stored.fetched_through < EXCLUDED.window_start_ts THEN NULL
-        ELSE least(stored.fetched_through, EXCLUDED.window_end_ts)
+        -- Not when nothing was fetched: least() leaves nulls out and would say that everything was.
+        WHEN stored.fetched_through >= EXCLUDED.window_start_ts THEN least(stored.fetched_through, EXCLUDED.window_end_ts)
     END,
     window_start_ts = EXCLUDED.window_start_ts,
     window_end_ts = EXCLUDED.window_end_ts,

@@ -34,10 +34,20 @@ WHERE run_id = :run_id AND status = 'running';
 
 -- name: abandon_dead_runs()!
 -- Marks runs whose process is gone (nobody holds their lock) as abandoned.
+--
+-- Looks at the locks and does not try them: a session can always take a lock that it holds, and would abandon its own run.
 UPDATE ops.ingest_runs
 SET status = 'abandoned'
 WHERE status = 'running'
-    AND pg_try_advisory_xact_lock(hashtextextended('kalshidb ingest run ' || run_id, 0));
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_locks
+        WHERE locktype = 'advisory'
+            AND objsubid = 1
+            AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+            -- PostgreSQL shows the key in two halves.
+            AND (classid::bigint << 32 | objid::bigint) = hashtextextended('kalshidb ingest run ' || run_id, 0)
+    );
 
 -- name: ingest_run(run_id)^
 -- One load, or None.

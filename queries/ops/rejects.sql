@@ -7,15 +7,17 @@
 WITH newest AS (
     SELECT
         DISTINCT ON (payload_sha256, kind) *,
-        count(*) OVER (PARTITION BY payload_sha256, kind) AS seen_now
+        count(*) OVER same AS seen_now,
+        min(last_seen_at) OVER same AS first_seen_at
     FROM staged_rejected_payloads
+    WINDOW same AS (PARTITION BY payload_sha256, kind)
     ORDER BY payload_sha256, kind, last_seen_at DESC, staged_position DESC
 ),
 written AS (
     INSERT INTO ops.rejected_payloads AS stored (
         payload_sha256, kind, payload, context, errors, source, run_id, seen_count, first_seen_at, last_seen_at
     )
-    SELECT payload_sha256, kind, payload, context, errors, source, run_id, seen_now, last_seen_at, last_seen_at
+    SELECT payload_sha256, kind, payload, context, errors, source, run_id, seen_now, first_seen_at, last_seen_at
     FROM newest
     ORDER BY payload_sha256, kind
     ON CONFLICT (payload_sha256, kind) DO UPDATE SET
@@ -23,7 +25,8 @@ written AS (
         source = EXCLUDED.source,
         run_id = EXCLUDED.run_id,
         seen_count = stored.seen_count + EXCLUDED.seen_count,
-        last_seen_at = EXCLUDED.last_seen_at,
+        first_seen_at = least(stored.first_seen_at, EXCLUDED.first_seen_at),
+        last_seen_at = greatest(stored.last_seen_at, EXCLUDED.last_seen_at),
         resolved_at = NULL
     RETURNING payload_sha256
 )

@@ -6,6 +6,7 @@ ops.rejected_payloads (`kalshidb rejects list`).
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -22,13 +23,12 @@ import typer
 import yoyo.exceptions
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from kalshidb import __version__, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.intake import FILE, Intake, Report
-from kalshidb.ingest.load import find_files, load_files
+from kalshidb.ingest.load import find_files, load_files, shown_path
 from kalshidb.migration import migrate as apply_migrations
 from kalshidb.migration import pending
 from kalshidb.models.ops import RejectedPayload
@@ -37,7 +37,9 @@ from kalshidb.sqlfiles import sql_dir
 from kalshidb.typedsql import StatementError
 
 FAILED, REJECTED = 1, 3
+CONNECTION_LOST = ("08", "57P")  # SQLSTATE of a lost connection, and of a server that is being stopped
 EVERY_REJECT = 1_000_000
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
 
 app = typer.Typer(
     help="A PostgreSQL store for prediction-market data. DATABASE_URL says which database; without it an embedded server is used.",
@@ -59,23 +61,40 @@ def main() -> None:
     """Run the command; known failures end in one line on stderr instead of a traceback."""
     try:
         app()
+    except postgres.DatabaseUnavailable as error:
+        if not isinstance(error.__cause__, psycopg.Error):
+            _fail(str(error))
+        # What the network said, libpq's guess and our advice are one line.
+        lines = (line.strip() for line in str(error).splitlines())
+        _fail(" ".join(line if line.endswith((".", "?")) else f"{line}." for line in lines))
     except (
-        postgres.DatabaseUnavailable,
         postgres.SettingsError,
         ExchangeError,
         StatementError,
         yoyo.exceptions.LockTimeout,
-        FileNotFoundError,
-        PermissionError,
     ) as error:
         _fail(str(error))
+    except BrokenPipeError:  # whoever read the output has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OSError as error:
+        _fail(str(error))
+    except psycopg.OperationalError as error:
+        if error.sqlstate is not None and not error.sqlstate.startswith(CONNECTION_LOST):
+            _refused(error)
+        reason = str(error).splitlines()[0]
+        _fail(f"the connection to the database was lost ({reason}); what was stored stays, so the command can be run again")
     except psycopg.Error as error:
-        notes = "".join(f"\n  in {note}" for note in getattr(error, "__notes__", ()))
-        _fail(f"the database refuses: {error}{notes}")
+        _refused(error)
+
+
+def _refused(error: psycopg.Error) -> NoReturn:
+    notes = "".join(f"\n  in {note}" for note in getattr(error, "__notes__", ()))
+    _fail(f"the database refuses: {error}{notes}")
 
 
 def _fail(message: str) -> NoReturn:
-    err.print(f"kalshidb: {message}", style="red", markup=False)
+    err.print(f"kalshidb: {message}", style="red", markup=False, soft_wrap=True)
     sys.exit(FAILED)
 
 
@@ -86,6 +105,7 @@ def _fail(message: str) -> NoReturn:
 def up() -> None:
     """Start the embedded server, migrate its database and print its address; it runs until `kalshidb down`."""
     url = postgres.up()
+    postgres.connect(url).close()
     _migrated(url, embedded=postgres.Settings.load().database_url is None)
     print(url)  # noqa: T201  (for $(kalshidb up): no wrapping, no style)
 
@@ -106,6 +126,7 @@ def url() -> None:
 def migrate() -> None:
     """Apply the migrations that the database lacks."""
     with postgres.database() as database:
+        postgres.connect(database.url).close()  # says better than yoyo why it cannot be reached
         applied = apply_migrations(database.url)
     for migration in applied:
         out.print(f"applied {migration}", markup=False)
@@ -116,10 +137,9 @@ def migrate() -> None:
 @contextmanager
 def _store() -> Iterator[psycopg.Connection[Any]]:
     """Give a connection in autocommit mode to a database that has the schema."""
-    with postgres.database() as database:
+    with postgres.database() as database, postgres.connect(database.url, autocommit=True) as conn:
         _migrated(database.url, embedded=database.embedded)
-        with postgres.connect(database.url, autocommit=True) as conn:
-            yield conn
+        yield conn
 
 
 def _migrated(url: str, *, embedded: bool) -> None:
@@ -143,7 +163,9 @@ def load(
     interval: Annotated[int | None, typer.Option(help="Length of candlesticks in minutes: 1, 60 or 1440.")] = None,
     at: Annotated[
         datetime | None,
-        typer.Option(help="When the answers were given, UTC; default: as they say, else when the file was written."),
+        typer.Option(
+            formats=MOMENTS, help="When the answers were given, UTC; default: as they say, else when the file was written."
+        ),
     ] = None,
     keep_raw: Annotated[bool, typer.Option(help="Keep the payload of candlesticks, quotes, books and trades too.")] = False,
     as_json: AsJson = False,
@@ -152,14 +174,16 @@ def load(
     hints = _hints(kind, ticker, series, interval, at)
     found = find_files(paths)
     begun = time.monotonic()
-    with _store() as conn, Intake(conn, f"load {' '.join(map(str, paths))}", origin="backfill", keep_raw=keep_raw) as intake:
-        total = sum(path.stat().st_size for path in found.files)
+    with (
+        _store() as conn,
+        Intake(conn, f"load {' '.join(map(shown_path, paths))}", origin="backfill", keep_raw=keep_raw) as intake,
+    ):
         with Progress(
             TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
             console=err, transient=True, disable=as_json or not err.is_terminal,
         ) as progress:  # fmt: skip
-            task = progress.add_task("loading", total=total)
-            load_files(intake, found.files, hints, lambda done: progress.advance(task, done))
+            task = progress.add_task("loading", total=found.size)
+            load_files(intake, found, hints, lambda done: progress.advance(task, done))
         intake.flush()
         stubs = catalog.stubs(conn)
     report = intake.report
@@ -168,7 +192,7 @@ def load(
             _report_json(report)
             | {
                 "files": len(found.files),
-                "passed_over": [str(path) for path in found.passed_over],
+                "passed_over": [shown_path(path) for path in found.passed_over],
                 "stubs": {word: sum(stub.kind == word for stub in stubs) for word in ("series", "event", "market")},
                 "seconds": round(time.monotonic() - begun, 3),
             }
@@ -176,7 +200,7 @@ def load(
     else:
         _print_report(report, time.monotonic() - begun)
         for path in found.passed_over:
-            out.print(f"passed over, no JSON by its name: {path}", style="dim", markup=False, soft_wrap=True)
+            out.print(f"passed over, no JSON by its name: {shown_path(path)}", style="dim", markup=False, soft_wrap=True)
         if stubs:
             out.print(f"{len(stubs):,} parents are known by ticker only; `kalshidb stubs` lists them", style="dim")
     if report.total.rejected:
@@ -203,24 +227,24 @@ def stubs(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def runs(how_many: Annotated[int, typer.Option("--last", help="How many.")] = 20, as_json: AsJson = False) -> None:
+def runs(how_many: Annotated[int, typer.Option("--last", min=1, help="How many.")] = 20, as_json: AsJson = False) -> None:
     """List the last loads."""
     with _store() as conn:
         found = ops.recent_ingest_runs(conn, how_many=how_many)
     if as_json:
         _print_json([run.model_dump(mode="json") for run in found])
         return
-    table = Table("run", "started (UTC)", "status", box=None, header_style="dim", pad_edge=False)
-    for name in ("seconds", "read", "written", "unchanged", "rejected"):
-        table.add_column(name, justify="right")
-    table.add_column("source", overflow="fold")
     for run in found:
-        seconds = "" if run.duration is None else f"{run.duration.total_seconds():,.1f}"
-        numbers = (run.rows_read, run.rows_written, run.rows_unchanged, run.rows_rejected)
-        table.add_row(
-            str(run.run_id), f"{run.started_at:%Y-%m-%d %H:%M:%S}", run.status, seconds, *(f"{n:,}" for n in numbers), run.source
+        seconds = "" if run.duration is None else f" in {run.duration.total_seconds():,.1f} s"
+        out.print(
+            f"{run.run_id:6}  {run.started_at:%Y-%m-%d %H:%M:%S} UTC  {run.status:13}  {run.rows_read:,} read, "
+            f"{run.rows_written:,} written, {run.rows_unchanged:,} unchanged, {run.rows_rejected:,} rejected{seconds}",
+            markup=False,
+            soft_wrap=True,
         )
-    out.print(table)
+        out.print(f"        {run.source}", style="dim", markup=False, soft_wrap=True)
+        if run.error:
+            out.print(f"        {run.error}", style="red", markup=False, soft_wrap=True)
 
 
 # Rejects
@@ -235,7 +259,7 @@ RejectPrefix = Annotated[str | None, typer.Argument(help="Only those whose SHA-2
 def rejects_list(
     kind: RejectKind = None,
     source: RejectSource = None,
-    how_many: Annotated[int, typer.Option("--last", help="How many.")] = 50,
+    how_many: Annotated[int, typer.Option("--last", min=1, help="How many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List what could not be stored and is not resolved, the last refused first."""

@@ -6,9 +6,11 @@ writes nothing, and a process that was killed is made good by running it again.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal, DecimalException
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from kalshidb.exchange import rows
 from kalshidb.exchange.models import errors_of
-from kalshidb.exchange.recognise import Hints, Item, Kind, NotStored, Unrecognised, parse, recognise
+from kalshidb.exchange.recognise import Found, Hints, Item, Kind, NotStored, Unrecognised, parse, recognise
 from kalshidb.models import catalog as catalog_rows
 from kalshidb.models import market_data as market_data_rows
 from kalshidb.models.domains import Source
@@ -30,6 +32,8 @@ from kalshidb.typedsql import BulkResult
 
 BATCH_ROWS = 5_000  # rows held before they are written: enough for COPY to pay, little enough for memory and locks
 DEADLOCK_RETRIES = 5
+LARGE = 1 << 20  # bytes of a refused payload that is written at once
+MOST_ERRORS = 100  # kept where several rows or parts of one object are refused
 EXAMPLES = 20  # refusals that a report shows in full; all are in the database
 
 
@@ -149,6 +153,7 @@ class _Entry:
     row: BaseModel
     item: Item
     source: str
+    seen_at: datetime
     retried: RejectedPayload | None
 
 
@@ -170,22 +175,32 @@ class Intake:
         self._keep_raw = keep_raw
         self._queues: dict[Destination, list[_Entry]] = {destination: [] for destination in Destination}
         self._held = 0
-        self._refused: list[RejectedPayloadInput] = []
+        self._refused: dict[tuple[str, str, str], RejectedPayloadInput] = {}
+        self._refused_again: set[tuple[str, str]] = set()
         self._stored_again: list[RejectedPayload] = []
         ops.abandon_dead_runs(conn)
-        run_id = ops.begin_ingest_run(conn, source=source)
-        ops.hold_ingest_run(conn, run_id=run_id)
+        with conn.transaction():  # nobody sees the run before its lock is held, or it would be taken for a dead one
+            run_id = ops.begin_ingest_run(conn, source=_storable(source))
+            ops.hold_ingest_run(conn, run_id=run_id)
         self.report = Report(run_id)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
+        if error is not None:
+            self._fail(error)
+            return
+        try:
             self.flush()
-            self._finish("rejected_some" if self.report.total.rejected else "succeeded", None)
-        elif not self._conn.closed and not self._conn.broken:
-            self._finish("failed", f"{type(error).__name__}: {error}"[:2000])
+        except BaseException as late:
+            self._fail(late)
+            raise
+        self._finish("rejected_some" if self.report.total.rejected else "succeeded", None)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._conn.closed and not self._conn.broken:
+            self._finish("failed", _storable(f"{type(error).__name__}: {error}"[:2000]))
 
     def _finish(self, status: str, error: str | None) -> None:
         self._note_progress()
@@ -193,7 +208,15 @@ class Intake:
 
     # -- taking in ---------------------------------------------------------------------------------------------------------------
 
-    def take(self, document: object, source: str, hints: Hints, seen_at: datetime, content: bytes | None = None) -> None:
+    def take(
+        self,
+        document: object,
+        source: str,
+        hints: Hints,
+        seen_at: datetime,
+        content: bytes | None = None,
+        retried: RejectedPayload | None = None,
+    ) -> None:
         """Take in every object of a parsed document.
 
         Args:
@@ -202,18 +225,35 @@ class Intake:
             hints: what the request said and the answer leaves out.
             seen_at: when the answer was given, where it does not say so itself.
             content: the document as it arrived, to be kept where nothing in it is recognised.
+            retried: the refusal of the whole document that this is another attempt for.
         """
-        for found in recognise(document, hints):
-            match found:
-                case Item():
-                    self.take_item(found, f"{source} {found.path}", seen_at)
-                case NotStored():
-                    self.report.not_stored[found.what] = self.report.not_stored.get(found.what, 0) + found.count
-                case Unrecognised():
-                    payload = content if found.path == "$" and content is not None else _json(found.payload)
-                    problem = _problem("", None, found.reason, "say what it is with --kind")
-                    self._refuse(UNRECOGNISED, payload, {}, [problem], f"{source} {found.path}")
-                    self._flush_if_full()
+        try:
+            for found in recognise(document, hints):
+                self._take_found(found, source, seen_at, content, retried)
+        except (RecursionError, DecimalException) as error:
+            if content is None:
+                raise
+            reason = "nested too deeply" if isinstance(error, RecursionError) else "text within it holds a number beyond reason"
+            self.refuse_bytes(content, source, reason)
+
+    def _take_found(
+        self, found: Found, source: str, seen_at: datetime, content: bytes | None, retried: RejectedPayload | None
+    ) -> None:
+        place = f"{source} {found.path}"
+        match found:
+            case Item():
+                self.take_item(found, place, seen_at, retried)
+            case NotStored():
+                self.report.not_stored[found.what] = self.report.not_stored.get(found.what, 0) + found.count
+            case Unrecognised():
+                problem = _problem("", None, found.reason, "say what it is with --kind")
+                whole = found.path == "$" and content is not None
+                payload = content if whole and content is not None else _json(found.payload)
+                context = {"observed_at": seen_at.isoformat()}
+                # A part is known together with its place: its surroundings said what it belongs to.
+                identity = _identity(payload, {} if whole else {"source": place})
+                self._refuse(UNRECOGNISED, payload, context, [problem], place, identity, retried=retried)
+                self._flush_if_full()
 
     def take_item(self, item: Item, source: str, seen_at: datetime, retried: RejectedPayload | None = None) -> None:
         """Take in one object: validate it, map it to its rows, and hold them for the next batch."""
@@ -222,41 +262,52 @@ class Intake:
             self.report.not_stored[what] = self.report.not_stored.get(what, 0) + 1
             return
         main = _MAIN[item.kind]
+        if item.category is not None and _storable(item.category) != item.category:
+            item = replace(item, category=None)  # it comes from the event, which is refused for it
         seen = item.observed_at or seen_at
         try:
             made = list(rows.rows_of(parse(item), seen, self._origin, keep_raw=self._keep_raw))
         except ValidationError as error:
-            self._refuse_item(main, item, source, errors_of(error), retried)
+            self._refuse_item(main, item, source, seen, errors_of(error), retried)
+            self._flush_if_full()
             return
         except rows.MissingContextError as error:
-            self._refuse_item(main, item, source, [_problem(error.field, None, error.error, error.hint)], retried)
+            problem = _problem(error.field, None, error.error, error.hint)
+            self._refuse_item(main, item, source, seen, [problem], retried)
+            self._flush_if_full()
             return
         for row in made:
-            destination = _DESTINATION_OF[type(row)]
-            self.report.counts(destination).read += 1
-            self._queues[destination].append(_Entry(row, item, source, retried))
+            self._queues[_DESTINATION_OF[type(row)]].append(_Entry(row, item, source, seen, retried))
         self._held += len(made)
         self._flush_if_full()
 
     def refuse_bytes(self, content: bytes, source: str, error: str) -> None:
         """Keep bytes that are no JSON."""
-        self._refuse(FILE, content, {}, [_problem("", None, error, "mend or fetch the file again, then load it")], source)
+        problem = _problem("", None, error, "mend or fetch the file again, then load it")
+        self._refuse(FILE, content, {}, [problem], source, _identity(content, {"source": source}))
+        self._flush_if_full()
 
     def _refuse_item(
-        self, counted_as: str, item: Item, source: str, errors: Sequence[dict[str, Any]], retried: RejectedPayload | None
+        self,
+        counted_as: str,
+        item: Item,
+        source: str,
+        seen_at: datetime,
+        errors: Sequence[dict[str, Any]],
+        retried: RejectedPayload | None,
     ) -> None:
-        if retried is not None:
-            # Known under its own name already, and without the hints of this attempt, which may be what is wrong.
-            self._refuse(item.kind, retried.payload, retried.context, errors, source, counted_as, retried.payload_sha256)
-            return
-        context: dict[str, Any] = {
+        known = {
             "market_ticker": item.market_ticker,
             "series_ticker": item.series_ticker,
             "category": item.category,
             "period_interval_minutes": item.period_interval_minutes,
-            "observed_at": item.observed_at.isoformat() if item.observed_at else None,
         }
-        self._refuse(item.kind, _json(item.payload), context, errors, source, counted_as)
+        payload = _json(item.payload)
+        # The moment of the answer, not of a later retry: an old answer must not pass for a new one then.
+        context = known | {"observed_at": seen_at.isoformat()}
+        self._refuse(
+            item.kind, payload, context, errors, source, _item_identity(item, payload, known, source), counted_as, retried
+        )
 
     def _refuse(
         self,
@@ -265,26 +316,37 @@ class Intake:
         context: dict[str, Any],
         errors: Sequence[dict[str, Any]],
         source: str,
+        identity: str,
         counted_as: str | None = None,
-        identity: str | None = None,
+        retried: RejectedPayload | None = None,
     ) -> None:
         counts = self.report.counts(counted_as or kind)
         counts.read += 1
         counts.rejected += 1
         if len(self.report.refusals) < EXAMPLES:
             self.report.refusals.append(Refusal(kind, source, tuple(errors)))
-        self._refused.append(
-            RejectedPayloadInput(
-                payload_sha256=identity or _identity(payload, context, source),
-                kind=kind,
-                payload=payload,
-                context=context,
-                errors=list(errors),
-                source=_storable(source),
-                run_id=self.report.run_id,
-                last_seen_at=datetime.now(UTC),
-            )
+        if retried is not None:
+            # Known under its own name already, and without the hints of this attempt, which may be what is wrong.
+            identity, kind, payload, context = retried.payload_sha256, retried.kind, retried.payload, retried.context
+            source = retried.source
+            self._refused_again.add((identity, kind))
+        source = _storable(source)
+        # What one object is refused for, as several rows or in several parts, is one refusal.
+        earlier = self._refused.get((identity, kind, source))
+        if earlier is not None:
+            errors = [*earlier.errors, *(error for error in errors if error not in earlier.errors)][:MOST_ERRORS]
+        self._refused[identity, kind, source] = RejectedPayloadInput(
+            payload_sha256=identity,
+            kind=kind,
+            payload=payload,
+            context=context,
+            errors=list(errors),
+            source=source,
+            run_id=self.report.run_id,
+            last_seen_at=datetime.now(UTC),
         )
+        if len(payload) > LARGE:
+            self._held += BATCH_ROWS
 
     # -- writing -----------------------------------------------------------------------------------------------------------------
 
@@ -299,8 +361,8 @@ class Intake:
                 self._write(destination, queue)
                 queue.clear()
         self._held = 0
-        refused = self._write_refusals()
-        self._resolve(refused)
+        self._write_refusals()
+        self._resolve()
         self._note_progress()
 
     def _write(self, destination: Destination, entries: Sequence[_Entry]) -> None:
@@ -316,6 +378,7 @@ class Intake:
             self._write(destination, entries[middle:])
             return
         counts = self.report.counts(destination)
+        counts.read += result.received
         counts.written += result.written
         counts.unchanged += result.unchanged
         self._stored_again += [entry.retried for entry in entries if entry.retried is not None]
@@ -331,23 +394,20 @@ class Intake:
         return write(self._conn, made)
 
     def _refuse_entry(self, destination: Destination, entry: _Entry, error: psycopg.Error) -> None:
-        self.report.counts(destination).read -= 1  # refusing counts it again
         name = error.diag.constraint_name or error.diag.column_name or ""
         problem = _problem(
             name, None, f"{error.diag.message_primary or error} (SQLSTATE {error.sqlstate})", error.diag.message_detail
         )
-        self._refuse_item(destination, entry.item, entry.source, [problem], entry.retried)
+        self._refuse_item(destination, entry.item, entry.source, entry.seen_at, [problem], entry.retried)
 
-    def _write_refusals(self) -> set[tuple[str, str]]:
-        refused = {(reject.payload_sha256, reject.kind) for reject in self._refused}
-        if refused:
-            ops.upsert_rejected_payloads(self._conn, self._refused)
+    def _write_refusals(self) -> None:
+        if self._refused:
+            ops.upsert_rejected_payloads(self._conn, self._refused.values())
             self._refused.clear()
-        return refused
 
-    def _resolve(self, refused: set[tuple[str, str]]) -> None:
-        # One object becomes several rows: it is stored when none of them was refused.
-        stored = {(reject.payload_sha256, reject.kind) for reject in self._stored_again} - refused
+    def _resolve(self) -> None:
+        # One object becomes several rows, one document several objects: it is stored when none of them was refused.
+        stored = {(reject.payload_sha256, reject.kind) for reject in self._stored_again} - self._refused_again
         self._stored_again.clear()
         if stored:
             self.report.resolved += ops.resolve_rejects(
@@ -379,11 +439,13 @@ class Intake:
             yield
             if reject.kind == FILE:
                 continue
-            document = simplejson.loads(reject.payload.decode(), use_decimal=True)
-            if reject.kind == UNRECOGNISED:
-                self._retry_unrecognised(reject, document, hints)
-                continue
+            document = parse_json(reject.payload)
             context = reject.context
+            seen_at = datetime.fromisoformat(context["observed_at"]) if context.get("observed_at") else reject.first_seen_at
+            if reject.kind == UNRECOGNISED:
+                self.take(document, reject.source, hints, seen_at, reject.payload, reject)
+                self._stored_again.append(reject)
+                continue
             item = Item(
                 kind=Kind(reject.kind),
                 payload=document,
@@ -392,33 +454,54 @@ class Intake:
                 series_ticker=context.get("series_ticker") or hints.series_ticker,
                 category=context.get("category"),
                 period_interval_minutes=context.get("period_interval_minutes") or hints.period_interval_minutes,
-                observed_at=datetime.fromisoformat(context["observed_at"]) if context.get("observed_at") else hints.observed_at,
+                observed_at=seen_at,
             )
-            self.take_item(item, reject.source, reject.first_seen_at, reject)
-
-    def _retry_unrecognised(self, reject: RejectedPayload, document: object, hints: Hints) -> None:
-        before = self.report.total.rejected
-        self.take(document, reject.source, hints, reject.first_seen_at, reject.payload)
-        if self.report.total.rejected == before:
-            self._stored_again.append(reject)
-            self.flush()
+            self.take_item(item, reject.source, seen_at, reject)
 
 
-def _identity(payload: bytes, context: dict[str, Any], source: str) -> str:
-    """Return the SHA-256 under which a refusal is known: the payload with what is known about it.
+def parse_json(content: bytes) -> Any:  # noqa: ANN401  (whatever the document holds)
+    """Parse JSON with exact decimals.
 
-    Time of observation does not count, so that polling the same wrong thing makes one row. Where the market is unknown the
-    source does: two files may hold the same candlestick of different markets.
+    NaN and infinities, which some writers take for JSON, are let through: they are refused where they stand.
+
+    Raises:
+        ValueError: it is no JSON, no text, or nested too deeply; says where.
     """
-    known = {name: value for name, value in context.items() if name != "observed_at"}
-    if context and context.get("market_ticker") is None:
-        known["source"] = source
+    try:
+        return json.loads(content, parse_float=Decimal)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except DecimalException:
+        raise ValueError("it holds a number beyond reason") from None
+
+
+def _identity(payload: bytes, known: dict[str, Any]) -> str:
+    """Return the SHA-256 under which a refusal is known: the payload with what is known about it."""
     return hashlib.sha256(payload + b"\0" + simplejson.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
+#: What an object of a kind must be told when it does not say it.
+_NEEDED = {
+    Kind.CANDLESTICK: ("market_ticker", "period_interval_minutes"),
+    Kind.ORDERBOOK: ("market_ticker",),
+    Kind.TRADE: ("market_ticker",),
+}
+
+
+def _item_identity(item: Item, payload: bytes, known: dict[str, Any], source: str) -> str:
+    """Return the identity of a refused object.
+
+    The time of observation does not count, so that polling the same wrong thing makes one row. Where the market or the period is
+    unknown the source does: two files may hold the same candlestick of different markets.
+    """
+    if any(known[name] is None for name in _NEEDED.get(item.kind, ())):
+        known = known | {"source": source}
+    return _identity(payload, known)
+
+
 def _json(value: object) -> bytes:
-    # ASCII: a lone surrogate, which is why some payloads are refused, has no UTF-8.
-    return simplejson.dumps(value, use_decimal=True, sort_keys=True, ignore_nan=False).encode()
+    # ASCII: a lone surrogate, which is why some payloads are refused, has no UTF-8. NaN stays NaN for the same reason.
+    return simplejson.dumps(value, use_decimal=True, sort_keys=True, allow_nan=True).encode()
 
 
 def _storable(text: str) -> str:

@@ -5,14 +5,15 @@ unless everything is: a failure leaves the database as it was.
 """
 
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, Generic, TypeVar, overload
+from datetime import datetime
+from typing import Any, Generic, TypeVar, get_args, overload
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor, sql
 from psycopg import Error as DatabaseError
 from psycopg.rows import dict_row
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
-from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb
+from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb, column_names, without_zone
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,9 +27,11 @@ class BulkRows(Generic[Model]):
             raise TypeError(f"{statement.source.full_name} is no bulk statement")
         self.statement = statement
         self.model = model
-        self._columns = tuple(model.model_fields)
-        self._jsonb = frozenset(self._columns.index(name) for name in jsonb)
-        staging, columns = sql.Identifier(bulk.staging), sql.SQL(", ").join(map(sql.Identifier, self._columns))
+        self._fields = tuple(model.model_fields)
+        names = column_names(model)
+        self._jsonb = frozenset(names.index(name) for name in jsonb)
+        self._times = frozenset(at for at, name in enumerate(self._fields) if _is_moment(model.model_fields[name].annotation))
+        staging, columns = sql.Identifier(bulk.staging), sql.SQL(", ").join(map(sql.Identifier, names))
         self._create = sql.SQL(
             "CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS "
             "SELECT {columns}, NULL::bigint AS staged_position FROM {like} WITH NO DATA"
@@ -89,7 +92,17 @@ class BulkRows(Generic[Model]):
 
     def _values(self, row: Model | tuple[Any, ...]) -> Sequence[Any]:
         # Not __dict__: it would miss nothing today, but a model with a private default would shift the columns.
-        values = [getattr(row, name) for name in self._columns] if isinstance(row, BaseModel) else list(row)
+        if isinstance(row, BaseModel):
+            values = [getattr(row, name) for name in self._fields]
+        else:
+            values = list(row)
+            if len(values) != len(self._fields):
+                raise self.statement.wrong_parameter(
+                    f"a row has {len(values)} values, not the {len(self._fields)} of its model: {row!r:.200}"
+                )
+            for at in self._times:
+                if isinstance(values[at], datetime) and values[at].utcoffset() is None:
+                    raise self.statement.wrong_parameter(f"{self._fields[at]} of row {row!r:.200} {without_zone(values[at])}")
         for at in self._jsonb:
             values[at] = as_jsonb(values[at])
         return values
@@ -100,3 +113,7 @@ class BulkRows(Generic[Model]):
         if "written" in counts:
             return BulkResult(received, counts["written"])
         return BulkResult(received, counts["inserted"] + counts["updated"], counts["inserted"], counts["updated"])
+
+
+def _is_moment(annotation: object) -> bool:
+    return AwareDatetime in (annotation, *get_args(annotation))

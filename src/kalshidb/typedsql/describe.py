@@ -16,7 +16,7 @@ from psycopg import pq, sql
 from kalshidb.typedsql.errors import DescribeError, Place
 from kalshidb.typedsql.loading import Statements
 from kalshidb.typedsql.runtime import Statement
-from kalshidb.typedsql.source import Cardinality
+from kalshidb.typedsql.source import Bulk, Cardinality
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,7 @@ def describe(conn: psycopg.Connection[Any], statements: Statements) -> Database:
         server.give_every_table_a_partition()
         relations = server.relations()
         for statement in statements:
-            if statement.source.bulk:
-                server.create_staging(statement, relations)
+            server.create_staging(statement, relations)
         return Database(relations, tuple(server.describe(statement) for statement in statements))
 
 
@@ -108,6 +107,7 @@ class _Server:
         self._types: dict[tuple[int, int], SqlType] = {}
         self._relations: dict[int, Relation] = {}
         self._prepared = 0
+        self._staged: dict[str, tuple[Bulk, Statement]] = {}
 
     # -- tables ------------------------------------------------------------------------------------------------------------------
 
@@ -151,11 +151,16 @@ class _Server:
             Column(name, self.type(type_oid, modifier), not not_null, generated != "", comment, (relation, number))
             for name, type_oid, modifier, not_null, generated, comment, number in self.conn.execute(
                 """
-                SELECT a.attname, a.atttypid::int8, a.atttypmod, a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
+                -- A domain's own NOT NULL proves nothing: a subquery without rows stores a null past it. Nor does a constraint that
+                -- was added NOT VALID.
+                SELECT a.attname, a.atttypid::int8, a.atttypmod,
+                    a.attnotnull AND NOT EXISTS (
+                        SELECT FROM pg_constraint k
+                        WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
+                    ),
                     CASE WHEN a.attidentity <> '' THEN a.attidentity ELSE a.attgenerated END,
                     col_description(a.attrelid, a.attnum), a.attnum
                 FROM pg_attribute a
-                JOIN pg_type t ON t.oid = a.atttypid
                 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
                 ORDER BY a.attnum
                 """,
@@ -167,11 +172,19 @@ class _Server:
         row = self.conn.execute("SELECT pg_get_viewdef(%s::oid)", [oid]).fetchone()
         assert row is not None  # noqa: S101  (a view has a definition)
         query = row[0].rstrip().rstrip(";")
-        return self._result_columns(query, self._prepare(query, f"view {schema}.{name}", None)[1])
+        return self._result_columns(query, self._prepare(query, f"view {schema}.{name}", None)[1], None)
 
     def create_staging(self, statement: Statement, relations: Iterable[Relation]) -> None:
         bulk = statement.source.bulk
-        assert bulk is not None  # noqa: S101  (asked by the caller)
+        if bulk is None:
+            return
+        if bulk.staging in self._staged:
+            first, other = self._staged[bulk.staging]
+            if bulk == first:
+                return
+            problem = f"{other.source.full_name} stages other rows in {bulk.staging}; choose another name"
+            raise DescribeError(statement.source.place, statement.source.full_name, problem)
+        self._staged[bulk.staging] = bulk, statement
         relation = next((r for r in relations if f"{r.schema}.{r.name}" == bulk.like), None)
         if relation is None:
             raise DescribeError(
@@ -235,13 +248,16 @@ class _Server:
             Column(name, self.type(oid), name in source.nullable_parameters)
             for name, oid in zip(source.parameters, parameter_types, strict=True)
         )
-        columns = self._result_columns(source.sql, result)
+        columns = self._result_columns(source.sql, result, statement)
         returns_rows = source.cardinality is not Cardinality.AFFECTED
         if returns_rows and not columns:
             raise DescribeError(source.place, source.full_name, "it returns no columns; end its name with ! if that is meant")
         names = [column.name for column in columns]
         if returns_rows and len(set(names)) != len(names):
             raise DescribeError(source.place, source.full_name, f"two columns have one name: {', '.join(names)}")
+        if returns_rows and "?column?" in names and source.cardinality is not Cardinality.SCALAR:
+            problem = f"column {names.index('?column?') + 1} has no name; give it one with AS"
+            raise DescribeError(source.place, source.full_name, problem)
         if source.cardinality is Cardinality.SCALAR and len(columns) != 1:
             raise DescribeError(source.place, source.full_name, f"one column is promised ($), there are {len(columns)}")
         if unknown := set(source.column_nulls) - set(names):
@@ -274,17 +290,17 @@ class _Server:
         if position := field(pq.DiagnosticField.STATEMENT_POSITION):
             offset = int(position) - 1
             row = query.count("\n", 0, offset)
-            line = query.splitlines()[row]
+            line = query.split("\n")[row]
             column = offset - (query.rfind("\n", 0, offset) + 1)
             place = Place(place.file, statement.source.sql_line + row)
             margin = f"{place.line:>5} | "
             problem += f"\n{margin}{line}\n{' ' * (len(margin) - 2)}| {' ' * column}^"
         return DescribeError(place, name, problem)
 
-    def _result_columns(self, query: str, result: "pq.abc.PGresult") -> tuple[Column, ...]:
+    def _result_columns(self, query: str, result: "pq.abc.PGresult", statement: Statement | None) -> tuple[Column, ...]:
         if not result.nfields:
             return ()
-        plan = _Plan(self._explain(query))
+        plan = _Plan(self._explain(query, statement))
         columns: list[Column] = []
         for at in range(result.nfields):
             name = (result.fname(at) or b"").decode()
@@ -313,7 +329,7 @@ class _Server:
         if plan.nulls_everything:
             return False
         if column.origin is None:
-            return not plan.null_extended  # a view's proven expression: safe when no outer join is near
+            return not plan.extends  # a view's proven expression: safe when no outer join is near
         names = self._names(column.origin[0])
         return bool(names & plan.plain) and not names & plan.null_extended
 
@@ -334,12 +350,21 @@ class _Server:
             ).fetchall()
         )
 
-    def _explain(self, query: str) -> dict[str, Any]:
+    def _explain(self, query: str, statement: Statement | None) -> dict[str, Any]:
         result = self.conn.pgconn.exec_(f"EXPLAIN (GENERIC_PLAN, VERBOSE, FORMAT JSON) {query}".encode())
         if result.status != pq.ExecStatus.TUPLES_OK:
-            raise RuntimeError(f"{result.error_message.decode()}\n{query}")
+            raise self._wrong(statement, query, f"the server cannot plan it: {result.error_message.decode().strip()}")
         plan: dict[str, Any] = json.loads((result.get_value(0, 0) or b"").decode())[0]["Plan"]
         return plan
+
+    def _wrong(self, statement: Statement | None, query: str, problem: str) -> Exception:
+        if statement is None:
+            return RuntimeError(f"{problem}\n{query}")
+        return DescribeError(statement.source.place, statement.source.full_name, problem)
+
+
+# Nodes that hand on rows as they are.
+_PASSING = ("Gather", "Gather Merge", "Incremental Sort", "Limit", "Sort", "Unique")
 
 
 class _Plan:
@@ -348,13 +373,14 @@ class _Plan:
     def __init__(self, root: dict[str, Any]) -> None:
         self.plain: set[tuple[str, str]] = set()
         self.null_extended: set[tuple[str, str]] = set()
+        self.extends = False
+        self._root = root
         self._nulled_ctes: set[str] = set()
         self._output: list[str] = root.get("Output", [])
         nodes = list(_nodes(root))
-        # Rollups put nulls into grouped columns, RETURNING old.* is null for an inserted row: neither shows in any join.
-        self.nulls_everything = any("Grouping Sets" in node for node in nodes) or any(
-            re.search(r"\bold\.", output) for output in self._output
-        )
+        # Rollups put nulls into grouped columns, RETURNING old.* is null for an inserted row and new.* for a deleted one: neither
+        # shows in any join.
+        self.nulls_everything = any("Grouping Sets" in node or _returns_other_rows(node) for node in nodes)
         self._walk(root, nulled=False)
         # A CTE that is read on the null side of a join: everything in it can come out as null. Its body stands elsewhere in the plan.
         done: set[str] = set()
@@ -369,13 +395,60 @@ class _Plan:
             (self.null_extended if nulled else self.plain).add((node["Schema"], node["Relation Name"]))
         if nulled and "CTE Name" in node:
             self._nulled_ctes.add(node["CTE Name"])
-        null_sides = {"Left": ("Inner",), "Right": ("Outer",), "Full": ("Inner", "Outer")}.get(node.get("Join Type", ""), ())
+        null_sides = _null_sides(node)
+        self.extends |= bool(null_sides)
         for child in node.get("Plans", ()):
             self._walk(child, nulled=nulled or child.get("Parent Relationship") in null_sides)
 
     def is_count(self, at: int) -> bool:
-        """Tell whether a column of the result is a plain count, which is never null."""
-        return at < len(self._output) and bool(re.fullmatch(r"\(?count\([^()]*\)( FILTER \(WHERE .*\))?\)?", self._output[at]))
+        """Tell whether a column of the result is a plain count, which is never null unless an outer join makes it so."""
+        if at >= len(self._output) or not _is_count(self._output[at]):
+            return False
+        node = self._root
+        while node["Node Type"] in _PASSING:
+            node = node["Plans"][0]
+        counted = self._output[at][1:-1] if self._output[at].startswith("(") else self._output[at]
+        return not self.extends or (node["Node Type"] == "Aggregate" and counted in node["Output"])
+
+
+def _null_sides(node: dict[str, Any]) -> tuple[str, ...]:
+    """Return which children of a join can come out as nulls."""
+    kind = node.get("Join Type", "")
+    sides = {
+        "Left": ("Inner",),
+        "Right": ("Outer",),
+        "Full": ("Inner", "Outer"),
+        "Anti": ("Inner",),
+        "Right Anti": ("Outer",),
+    }.get(kind, ())
+    if "Anti" in kind:
+        # NOT EXISTS shows nothing of its other side. LEFT JOIN ... WHERE other.id IS NULL does, and all of it is null.
+        hidden = (child for child in node["Plans"] if child.get("Parent Relationship") in sides)
+        aliases = {inner["Alias"] for child in hidden for inner in _nodes(child) if "Alias" in inner}
+        if not any(
+            re.search(rf"(?<!\w){re.escape(alias)}\"?\.", output) for alias in aliases for output in node.get("Output", ())
+        ):
+            return ()
+    return sides
+
+
+def _returns_other_rows(node: dict[str, Any]) -> bool:
+    """Tell whether a writing node returns more than the rows it wrote: the state before, or other tables' columns by other names."""
+    if node["Node Type"] != "ModifyTable":
+        return False
+    inside = {inner.get("Alias") for inner in _nodes(node)}
+    columns = (re.fullmatch(r'("[^"]+"|\w+)\.("[^"]+"|\w+)', output) for output in node.get("Output", ()))
+    names = {column[1].strip('"') for column in columns if column}
+    return not names <= inside
+
+
+def _is_count(output: str) -> bool:
+    """Tell whether an expression, as the plan shows it, is count(...) [FILTER (...)] and nothing more."""
+    bare = re.sub(r"'(?:[^']|'')*'", "", output)
+    bare = bare[1:-1] if bare.startswith("(count(") else bare
+    while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
+        bare = inner
+    return output.lstrip("(").startswith("count(") and bare in ("count", "count FILTER ")
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,9 @@ Each generated file begins with the fingerprint of what it was made from (migrat
 `check` can tell without a database that SQL and Python still agree and that nobody edited the Python.
 """
 
+import ast
 import hashlib
+import keyword
 import re
 import subprocess
 import sys
@@ -12,6 +14,10 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, TypeAdapter
+from pydantic_core import SchemaError
 
 from kalshidb.typedsql.describe import Column, Database, Description, Relation, SqlType, staged_columns
 from kalshidb.typedsql.source import Cardinality
@@ -43,6 +49,15 @@ _SCALARS = {
     "json": "Any",
     "jsonb": "Any",
 }
+# What a class attribute may not be called: words of Python, attributes of every model, and types that later lines of a model use.
+_TAKEN_BY_FIELDS = {*keyword.kwlist, *dir(BaseModel), "date", "time", "timedelta", "int", "str", "bool", "float", "bytes", "list"}
+# What generated modules import.
+_TAKEN_BY_CLASSES = {
+    "Annotated", "Any", "AsyncConnection", "AsyncIterator", "AwareDatetime", "BaseModel", "BulkResult", "BulkRows", "ConfigDict",
+    "Connection", "Coroutine", "Decimal", "Field", "Iterable", "Iterator", "Literal", "NaiveDatetime", "Rows", "Sequence", "StrEnum",
+    "UUID", *(word for word in keyword.kwlist if word.istitle()),
+}  # fmt: skip
+_MODELS_DOC = '"""Row models, a module a schema: {}."""\n'
 _PARAMETER_NAMES = {"AwareDatetime": "datetime", "NaiveDatetime": "datetime"}
 
 
@@ -69,8 +84,14 @@ class UnknownTypeError(Exception):
     """A type of the database has no Python type here yet."""
 
 
+class NameClashError(Exception):
+    """Two things of the database would have one name in Python."""
+
+
 def render(project: Project, database: Database) -> dict[Path, str]:
     """Return the text of every generated file by its path."""
+    if any(relation.schema == "domains" for relation in database.relations):
+        raise NameClashError("a schema is called domains, and so is the module of domains and enums")
     rooms = sorted(
         {relation.schema for relation in database.relations} | {d.statement.source.room for d in database.descriptions}
     )
@@ -110,7 +131,8 @@ def check(project: Project) -> list[str]:
         project.out / "models/domains.py",
         project.out / "queries/__init__.py",
     }
-    expected |= {project.out / "queries" / f"{room}.py" for room in rooms}
+    expected |= {project.out / folder / f"{room}.py" for room in rooms for folder in ("models", "queries")}
+    expected |= {project.out / "models" / f"{room}.py" for room in _listed_rooms(project.out / "models/__init__.py")}
     present = {path for folder in ("models", "queries") for path in (project.out / folder).glob("*.py")}
     for path in sorted(expected | present):
         if not path.exists():
@@ -124,6 +146,13 @@ def check(project: Project) -> list[str]:
         elif stamp["inputs"] != inputs:
             problems.append(f"{path}: stale, the SQL or the engine changed since; run generate")
     return problems
+
+
+def _listed_rooms(init: Path) -> list[str]:
+    """Return the schemas that the package of models says it has: some have no statements, and check asks no database."""
+    before, after = _MODELS_DOC.split("{}")
+    listed = re.search(f"{re.escape(before)}(.*?){re.escape(after)}", init.read_text(encoding="utf-8")) if init.exists() else None
+    return [room for room in listed[1].split(", ") if room] if listed else []
 
 
 def write(files: dict[Path, str]) -> list[Path]:
@@ -170,7 +199,8 @@ class _Writer:
         self.relations = {relation.oid: relation for relation in database.relations}
         self.by_name = {f"{relation.schema}.{relation.name}": relation for relation in database.relations}
         self.descriptions = database.descriptions
-        self.named_types = _named_types(database)
+        self.model_names = {relation.oid: _model_name(relation) for relation in database.relations}
+        self.named_types = _named_types(database, set(self.model_names.values()))
 
     # -- types -------------------------------------------------------------------------------------------------------------------
 
@@ -202,16 +232,18 @@ class _Writer:
     def domains(self) -> str:
         lines = [
             '"""The domains and enums of the database as Python types; a CHECK becomes a constraint where Python can say it."""',
+            "from datetime import date, time, timedelta",
             "from decimal import Decimal",
             "from enum import StrEnum",
-            "from typing import Annotated, Literal",
-            "from pydantic import Field",
+            "from typing import Annotated, Any, Literal",
+            "from uuid import UUID",
+            "from pydantic import AwareDatetime, Field, NaiveDatetime",
         ]
         for type_ in sorted(self._all_named(), key=lambda t: self.named_types[t.oid]):
             name = self.named_types[type_.oid]
             if type_.labels:
                 lines += [f"class {name}(StrEnum):", f"    {_docstring(type_.comment or type_.name, 4)}"]
-                lines += [f"    {_member(label)} = {label!r}" for label in type_.labels]
+                lines += [f"    {member} = {label!r}" for member, label in _members(type_.labels)]
             else:
                 lines += [
                     f"{name} = {self._domain(type_)}",
@@ -229,7 +261,10 @@ class _Writer:
         for definition in type_.checks:
             if words := _closed_words(definition):
                 return f"Literal[{', '.join(map(repr, words))}]"
-            limits += _limits(definition)
+            # Of two limits of one kind the first is said, and the server knows both.
+            limits += [
+                limit for limit in _limits(definition, base) if limit.split("=")[0] not in {said.split("=")[0] for said in limits}
+            ]
         if base.name == "numeric" and base.modifier >= 0:
             digits, places = _precision(base.modifier)
             limits += [f"max_digits={digits}", f"decimal_places={places}"]
@@ -239,7 +274,7 @@ class _Writer:
     # -- models ------------------------------------------------------------------------------------------------------------------
 
     def models_init(self, rooms: Iterable[str]) -> str:
-        return '"""Row models, a module a schema: {}."""\n'.format(", ".join(rooms))
+        return _MODELS_DOC.format(", ".join(rooms))
 
     def models(self, room: str) -> str:
         lines = [
@@ -255,7 +290,7 @@ class _Writer:
         ]
         for relation in self.relations.values():
             if relation.schema == room:
-                lines += self._model(class_name(relation.name), relation.comment or relation.name, relation.columns)
+                lines += self._model(self.model_names[relation.oid], relation.comment or relation.name, relation.columns)
         written: set[str] = set()
         for description in self.descriptions:
             source = description.statement.source
@@ -269,6 +304,9 @@ class _Writer:
                 lines += self._model(
                     self.result_name(description), f"A row of {source.full_name}. {_first_line(source.doc)}", comments
                 )
+        names = [name for line in lines for name in re.findall(r"^class (\w+)\(", line)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise NameClashError(f"{room}: two tables, views or statements would have the model {', '.join(twice)}; rename one")
         return "\n".join(lines) + "\n"
 
     def _commented(self, description: Description) -> list[Column]:
@@ -281,15 +319,21 @@ class _Writer:
         return out
 
     def _model(self, name: str, comment: str, columns: Iterable[Column]) -> list[str]:
+        columns = list(columns)
+        fields = _field_names(column.name for column in columns)
+        by_name = ", validate_by_name=True" if any(fields[c.name] != c.name for c in columns) else ""
         lines = [
             f"class {name}(BaseModel):",
             f"    {_docstring(comment, 4)}",
-            '    model_config = ConfigDict(frozen=True, extra="forbid")',
+            f'    model_config = ConfigDict(frozen=True, extra="forbid"{by_name})',
             "",
         ]
         for column in columns:
-            type_ = self.python_type(column.type)
-            lines.append(f"    {column.name}: {type_} | None = None" if column.nullable else f"    {column.name}: {type_}")
+            type_ = self.python_type(column.type) + (" | None" if column.nullable else "")
+            default = " = None" if column.nullable else ""
+            if fields[column.name] != column.name:
+                default = f" = Field({'default=None, ' if column.nullable else ''}alias={column.name!r})"
+            lines.append(f"    {fields[column.name]}: {type_}{default}")
             if column.comment:
                 lines.append(f"    {_docstring(column.comment, 4)}")
         return lines
@@ -302,13 +346,13 @@ class _Writer:
         staged = list(staged_columns(relation, bulk.without))
         if len(staged) == len(relation.columns):
             return None
-        return f"{class_name(relation.name)}Input", staged
+        return f"{self.model_names[relation.oid]}Input", staged
 
     def _result_relation(self, description: Description) -> Relation | None:
         """Return the table or view whose rows the statement gives exactly: every column, in order, nulls as there."""
-        wanted = [(c.name, c.type.oid, c.nullable) for c in description.columns]
+        wanted = [(c.name, c.type, c.nullable) for c in description.columns]
         for relation in self.relations.values():
-            if wanted == [(c.name, c.type.oid, c.nullable) for c in relation.columns]:
+            if wanted == [(c.name, c.type, c.nullable) for c in relation.columns]:
                 return relation
         return None
 
@@ -381,7 +425,13 @@ class _Writer:
                 value = self._imported(
                     _PARAMETER_NAMES.get(self.python_type(column.type), self.python_type(column.type)), imports
                 )
-                made, call, row = f"Rows.of_value({statement})", "one", value + (" | None" if column.nullable else "")
+                # psycopg knows no types that were made in the database.
+                own = column.type.labels or (column.type.element and column.type.element.kind in ("d", "e"))
+                made, call, row = (
+                    f"Rows.of_value({statement}{f', {value}' if own else ''})",
+                    "one",
+                    value + (" | None" if column.nullable else ""),
+                )
             case _:
                 model = self._result_model(description, imports)
                 made, call, row = f"Rows.of_model({statement}, {model})", source.cardinality.value, model
@@ -404,8 +454,11 @@ class _Writer:
         assert bulk is not None  # noqa: S101  (asked by the caller)
         relation = self.by_name[bulk.like]
         staged = self._input(description)
-        model, columns = staged if staged else (class_name(relation.name), list(relation.columns))
-        imports.add((source.room if staged else relation.schema, model))
+        if staged:
+            model, columns = staged
+            imports.add((source.room, model))
+        else:
+            model, columns = self._imported_model(relation, source.room, imports), list(relation.columns)
         jsonb = [column.name for column in columns if column.type.name in ("json", "jsonb")]
         options = f", jsonb={tuple(jsonb)!r}" if jsonb else ""
         return [
@@ -423,10 +476,17 @@ class _Writer:
     def _result_model(self, description: Description, imports: set[tuple[str, str]]) -> str:
         relation = self._result_relation(description)
         if relation is not None:
-            imports.add((relation.schema, class_name(relation.name)))
-            return class_name(relation.name)
+            return self._imported_model(relation, description.statement.source.room, imports)
         imports.add((description.statement.source.room, self.result_name(description)))
         return self.result_name(description)
+
+    def _imported_model(self, relation: Relation, room: str, imports: set[tuple[str, str]]) -> str:
+        name = self.model_names[relation.oid]
+        if relation.schema != room and list(self.model_names.values()).count(name) > 1:
+            imports.add((relation.schema, f"{name} as {_camel(relation.schema)}{name}"))
+            return f"{_camel(relation.schema)}{name}"
+        imports.add((relation.schema, name))
+        return name
 
     def _imported(self, type_name: str, imports: set[tuple[str, str]]) -> str:
         for name in self.named_types.values():
@@ -457,14 +517,17 @@ def _function_doc(description: Description) -> str:
     return f"{doc}\n\nStatement: {source.place.file.as_posix()}"
 
 
-def _named_types(database: Database) -> dict[int, str]:
-    """Give each domain and enum its Python name; the schema comes first where two schemas use one name."""
+def _named_types(database: Database, models: set[str]) -> dict[int, str]:
+    """Give each domain and enum its Python name; the schema comes first where the name is taken, by another schema or a model."""
     found = _walk_types(database.relations, database.descriptions)
     names = [_camel(type_.name) for type_ in found.values()]
-    return {
-        oid: _camel(type_.name) if names.count(_camel(type_.name)) == 1 else _camel(f"{type_.schema}_{type_.name}")
-        for oid, type_ in found.items()
+    taken = {*models, *_TAKEN_BY_CLASSES, *(name for name in names if names.count(name) > 1)}
+    named = {
+        oid: _camel(f"{type_.schema}_{type_.name}" if _camel(type_.name) in taken else type_.name) for oid, type_ in found.items()
     }
+    if len({*named.values(), *models}) < len(named) + len(models):
+        raise NameClashError(f"two domains, enums or models have one name: {', '.join(sorted([*named.values(), *models]))}")
+    return named
 
 
 def _walk_types(relations: Iterable[Relation], descriptions: Iterable[Description]) -> dict[int, SqlType]:
@@ -487,22 +550,46 @@ def _closed_words(definition: str) -> list[str]:
     return [word.replace("''", "'") for word in re.findall(r"'((?:[^']|'')*)'::\w+", match[1])] if match else []
 
 
-def _limits(definition: str) -> list[str]:
+_COMPARISON = re.compile(r"\(*VALUE (?P<symbol>>=|<=|>|<) \(?'?(?P<number>-?\d+(?:\.\d+)?)'?\)?(?:::[a-z ]+)?\)*")
+_KEYWORDS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
+
+
+def _limits(definition: str, base: SqlType) -> list[str]:
     """Return the parts of a CHECK that a Pydantic field can say; parts it cannot say are left to the server."""
-    limits: list[str] = []
-    for symbol, keyword in ((">=", "ge"), ("<=", "le"), (">", "gt"), ("<", "lt")):
-        for number in re.findall(rf"VALUE {symbol} \(?'?(-?[\d.]+)'?\)?", definition):
-            limits.append(f"{keyword}={number}" if "." not in number else f'{keyword}=Decimal("{number}")')
     if pattern := re.fullmatch(r"CHECK \(\(VALUE ~ '((?:[^']|'')*)'::text\)\)", definition):
-        limits.append(f"pattern=r{pattern[1].replace(chr(39) * 2, chr(39))!r}".replace("\\\\", "\\"))
+        return _pattern(pattern[1].replace("''", "'"))
+    if base.name not in ("int2", "int4", "int8", "numeric", "float4", "float8") or re.search(r"\b(OR|NOT|CASE)\b", definition):
+        return []
+    limits: list[str] = []
+    for part in definition.removeprefix("CHECK ").split(" AND "):
+        if comparison := _COMPARISON.fullmatch(part):
+            number = comparison["number"]
+            exact = f'Decimal("{number}")' if "." in number and base.name == "numeric" else number
+            limits.append(f"{_KEYWORDS[comparison['symbol']]}={exact}")
     return limits
+
+
+def _pattern(pattern: str) -> list[str]:
+    try:
+        TypeAdapter(Annotated[str, Field(pattern=pattern)])
+    except SchemaError:  # PostgreSQL's regular expressions can say more
+        return []
+    raw = f"r{pattern!r}".replace("\\\\", "\\")
+    try:
+        same = ast.literal_eval(raw) == pattern
+    except SyntaxError:
+        same = False
+    return [f"pattern={raw if same else repr(pattern)}"]
 
 
 def class_name(relation: str) -> str:
     """Return the name of one row of a table: candlesticks → Candlestick, market_analyses → MarketAnalysis, series → Series."""
     words = relation.split("_")
     last = words[-1]
-    if last.endswith("yses"):
+    irregular = {"aliases": "alias", "caches": "cache", "movies": "movie", "news": "news", "statuses": "status"}
+    if last in irregular:
+        last = irregular[last]
+    elif last.endswith("yses"):
         last = last[:-2] + "is"
     elif last.endswith("ies") and last not in ("series", "species"):
         last = last[:-3] + "y"
@@ -513,13 +600,39 @@ def class_name(relation: str) -> str:
     return _camel("_".join([*words[:-1], last]))
 
 
+def _model_name(relation: Relation) -> str:
+    name = class_name(relation.name)
+    return f"{name}Row" if name in _TAKEN_BY_CLASSES else name
+
+
+def _field_names(columns: Iterable[str]) -> dict[str, str]:
+    """Give each column its name in a model: its own, or with an underscore behind where Python or Pydantic needs that one."""
+    fields: dict[str, str] = {}
+    for column in columns:
+        name = re.sub(r"\W", "_", column).lstrip("_")
+        if not name or name[0].isdigit():
+            name = f"column_{name}"
+        while name in _TAKEN_BY_FIELDS or name in fields.values():
+            name += "_"
+        fields[column] = name
+    return fields
+
+
 def _camel(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
-def _member(label: str) -> str:
-    name = re.sub(r"\W+", "_", label).upper()
-    return f"_{name}" if not name or name[0].isdigit() else name
+def _members(labels: Iterable[str]) -> list[tuple[str, str]]:
+    """Give each label of an enum a name of its own that Python can say."""
+    names: dict[str, str] = {}
+    for label in labels:
+        name = re.sub(r"\W+", "_", label).upper().strip("_")
+        if not name or name[0].isdigit():
+            name = f"_{name}" if name else "EMPTY"
+        while name in names:
+            name += "_2"
+        names[name] = label
+    return list(names.items())
 
 
 def _first_line(doc: str) -> str:

@@ -5,6 +5,7 @@ names in two files are an error, and each statement becomes a `Statement` with a
 """
 
 import inspect
+import keyword
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from aiosql.queries import Queries
 from aiosql.query_loader import QueryLoader
 from aiosql.types import QueryDataTree, QueryDatum, SQLOperationType, SyncDriverAdapterProtocol
 
-from kalshidb.typedsql.errors import LoadError
+from kalshidb.typedsql.errors import LoadError, Place
 from kalshidb.typedsql.runtime import Statement
 from kalshidb.typedsql.source import Cardinality, StatementSource, parse_statements
 
@@ -60,6 +61,13 @@ class _Loader(QueryLoader):
         self, dir_path: Path, ext: tuple[str, ...] = (".sql",), encoding: str | None = None
     ) -> QueryDataTree:
         self.root = dir_path
+        for path in sorted(dir_path.glob("**/*")):
+            # The folder becomes a module, so there is exactly one.
+            folder = path.relative_to(dir_path).parts[:-1]
+            if path.suffix in ext and not (len(folder) == 1 and folder[0].isidentifier() and not keyword.iskeyword(folder[0])):
+                raise LoadError(
+                    Place(path, 1), None, f"statements stand in a folder, a Python name, right below {dir_path.name}/"
+                )
         return self._load_folder(dir_path, [], ext, encoding)
 
     def _load_folder(self, folder: Path, parts: list[str], ext: tuple[str, ...], encoding: str | None) -> QueryDataTree:

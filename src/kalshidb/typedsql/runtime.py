@@ -7,14 +7,17 @@ rows affected) is one method. Everything that does not wait for the server is sh
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from itertools import count
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, overload
 
 import simplejson
 from psycopg import AsyncConnection, AsyncRawCursor, AsyncRawServerCursor, Connection, RawCursor, RawServerCursor
 from psycopg import Error as DatabaseError
+from psycopg.pq import TransactionStatus
 from psycopg.rows import RowMaker, no_result
+from psycopg.types.array import ArrayLoader
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kalshidb.typedsql.errors import CardinalityError, LoadError, ParameterError, RowError
 from kalshidb.typedsql.source import StatementSource
@@ -28,6 +31,7 @@ Params = Sequence[Any]
 AnyConnection = Connection[Any] | AsyncConnection[Any]
 
 _STREAM_ROWS = 2_000  # rows a round trip of a streamed statement: large enough to hide the round trip, small enough for memory
+_stream_numbers = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +83,22 @@ class Statement:
         Raises:
             ParameterError: names the parameter; nothing was sent.
         """
+        sent: list[Any] = []
         for name, value in zip(self.source.parameters, params, strict=True):
             if value is None and name not in self.source.nullable_parameters:
-                raise ParameterError(self.source.place, self.source.full_name, f"parameter {name} is None; it takes no null")
-            values = value if isinstance(value, list | tuple) else (value,)
-            for each in values:
+                raise self.wrong_parameter(f"parameter {name} is None; it takes no null")
+            values = _several(value)
+            if values is not None and any(each is None for each in values):
+                raise self.wrong_parameter(f"parameter {name} has None in it; it takes no null")
+            sent.append(value if values is None else values)
+            for each in [value] if values is None else values:
                 if isinstance(each, datetime) and each.utcoffset() is None:
-                    problem = f"parameter {name} has no time zone ({each.isoformat()}); write tzinfo=UTC or what zone it is in"
-                    raise ParameterError(self.source.place, self.source.full_name, problem)
-        return params
+                    raise self.wrong_parameter(f"parameter {name} {without_zone(each)}")
+        return sent
+
+    def wrong_parameter(self, problem: str) -> ParameterError:
+        """Return the error for a value that may not be sent."""
+        return ParameterError(self.source.place, self.source.full_name, problem)
 
     def explained(self, error: DatabaseError) -> None:
         """Add to a database error which statement it came from; type and SQLSTATE stay what they are."""
@@ -133,6 +144,16 @@ class Statement:
             raise
 
 
+def _several(value: Any) -> list[Any] | None:  # noqa: ANN401  (whatever the caller gave)
+    """Return a list of what a sequence holds, None for a single value. psycopg makes an array of a list only; of a tuple, a row."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview) else None
+
+
+def without_zone(time: datetime) -> str:
+    """Say what is wrong with a time that has no zone."""
+    return f"has no time zone ({time.isoformat()}); write tzinfo=UTC or what zone it is in"
+
+
 def as_jsonb(value: object) -> Jsonb | None:
     """Wrap a value for a jsonb parameter or column; Decimals become numbers digit for digit, None becomes null."""
     return None if value is None else Jsonb(value, dumps=_exact_json)
@@ -156,9 +177,9 @@ class Rows(Generic[Row]):
         return Rows(statement, _model_rows(statement, model))
 
     @classmethod
-    def of_value(cls, statement: Statement) -> "Rows[Any]":
-        """Rows become their only column."""
-        return Rows(statement, _value_rows)
+    def of_value(cls, statement: Statement, type_: Any = None) -> "Rows[Any]":  # noqa: ANN401
+        """Rows become their only column; of a type that only Python and the database know (an enum), if one is given."""
+        return Rows(statement, _value_rows if type_ is None else _typed_value_rows(statement, type_))
 
     @overload
     def many(self, conn: Connection[Any], params: Params) -> list[Row]: ...
@@ -220,56 +241,116 @@ class Rows(Generic[Row]):
     def stream(self, conn: AnyConnection, params: Params) -> Iterator[Row] | AsyncIterator[Row]:
         """Run it and yield row after row through a server-side cursor; memory does not grow with their number.
 
-        A transaction is open while the stream is read.
+        Reads in the transaction that is open. In autocommit mode the server sets the whole result aside first and no transaction stays
+        open, so that whoever stops early, or writes meanwhile, changes nothing for the rest.
         """
         if isinstance(conn, AsyncConnection):
             return self._stream_async(conn, params)
         return self._stream_sync(conn, params)
 
     def _stream_sync(self, conn: Connection[Any], params: Params) -> Iterator[Row]:
-        with conn.transaction(), RawServerCursor(conn, self._cursor_name, row_factory=self._row_factory) as cursor:
+        with RawServerCursor(conn, self._cursor_name(), row_factory=self._row_factory, withhold=_alone(conn)) as cursor:
             cursor.itersize = _STREAM_ROWS
             self.statement._execute(cursor, params)
-            yield from cursor
+            try:
+                yield from cursor
+            except DatabaseError as error:
+                self.statement.explained(error)
+                raise
 
     async def _stream_async(self, conn: AsyncConnection[Any], params: Params) -> AsyncIterator[Row]:
-        async with (
-            conn.transaction(),
-            AsyncRawServerCursor(conn, self._cursor_name, row_factory=self._row_factory) as cursor,
-        ):
+        name = self._cursor_name()
+        async with AsyncRawServerCursor(conn, name, row_factory=self._row_factory, withhold=_alone(conn)) as cursor:
             cursor.itersize = _STREAM_ROWS
             await self.statement._execute_async(cursor, params)
-            async for row in cursor:
-                yield row
+            try:
+                async for row in cursor:
+                    yield row
+            except DatabaseError as error:
+                self.statement.explained(error)
+                raise
 
-    @property
     def _cursor_name(self) -> str:
-        return f"{self.statement.source.full_name} {id(self):x}"
+        # Numbered: one stream may be read inside another of the same statement.
+        return f"{self.statement.source.full_name} {next(_stream_numbers)}"
+
+
+def _alone(conn: AnyConnection) -> bool:
+    """Tell whether a statement on this connection would be a transaction of its own."""
+    return conn.autocommit and conn.info.transaction_status is TransactionStatus.IDLE
 
 
 def _value_rows(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Any]:
     return lambda values: values[0]
 
 
-def _model_rows(statement: Statement, model: type[Model]) -> "Callable[[Cursor[Any] | AsyncCursor[Any]], RowMaker[Model]]":
-    # The core validator called directly: model_validate() would cost one more Python call a row.
-    validate = model.__pydantic_validator__.validate_python
+def _typed_value_rows(statement: Statement, type_: Any) -> "Callable[[Cursor[Any] | AsyncCursor[Any]], RowMaker[Any]]":  # noqa: ANN401
+    validate = TypeAdapter(type_).validate_python
 
-    def factory(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Model]:
-        if cursor.description is None:
-            return no_result
-        # A column that a later migration added is no concern of this code: it is left out, so that old code reads new databases.
-        known = [(at, column.name) for at, column in enumerate(cursor.description) if column.name in model.model_fields]
+    def factory(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Any]:
+        array = _Texts(0, cursor)
 
-        def make(values: Sequence[Any]) -> Model:
+        def make(values: Sequence[Any]) -> Any:  # noqa: ANN401  (whatever the type is)
+            (value,) = values
+            if value is None:
+                return None
             try:
-                return validate({name: values[at] for at, name in known})  # type: ignore[no-any-return]
+                return validate(array.load(value.encode()) if _is_list(type_) and isinstance(value, str) else value)
             except ValidationError as error:
                 raise row_error(statement, error) from error
 
         return make
 
     return factory
+
+
+def _model_rows(statement: Statement, model: type[Model]) -> "Callable[[Cursor[Any] | AsyncCursor[Any]], RowMaker[Model]]":
+    # The core validator called directly: model_validate() would cost one more Python call a row.
+    validate = model.__pydantic_validator__.validate_python
+
+    wanted = frozenset(column_names(model))
+    lists = frozenset(
+        name for name, field in zip(column_names(model), model.model_fields.values(), strict=True) if _is_list(field.annotation)
+    )
+
+    def factory(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Model]:
+        if cursor.description is None:
+            return no_result
+        # A column that a later migration added is no concern of this code: it is left out, so that old code reads new databases.
+        known = [(at, column.name) for at, column in enumerate(cursor.description) if column.name in wanted]
+        # psycopg knows no types that were made in the database, so an array of such comes as text: as an array of texts it validates.
+        unknown = [
+            (at, column.name)
+            for at, column in enumerate(cursor.description)
+            if column.name in lists and cursor.adapters.types.get(column.type_code) is None
+        ]
+        array = _Texts(0, cursor) if unknown else None
+
+        def make(values: Sequence[Any]) -> Model:
+            row = {name: values[at] for at, name in known}
+            if array is not None:
+                row |= {name: array.load(values[at].encode()) for at, name in unknown if values[at] is not None}
+            try:
+                return validate(row)  # type: ignore[no-any-return]
+            except ValidationError as error:
+                raise row_error(statement, error) from error
+
+        return make
+
+    return factory
+
+
+class _Texts(ArrayLoader):
+    base_oid = 25  # text
+
+
+def _is_list(annotation: object) -> bool:
+    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
+
+
+def column_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the database's names of a model's fields; they differ where the name is taken in Python (`class_` for class)."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def row_error(statement: Statement, error: ValidationError) -> RowError:

@@ -13,6 +13,7 @@ but for lines that begin with `@`, which are directives:
     @column NAME nullable: REASON           the column may be null although the server says otherwise
 """
 
+import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -68,11 +69,17 @@ class StatementSource:
         return f"{self.room}.{self.name}"
 
 
+# Names that a generated function needs for itself: a statement or parameter of that name would hide them.
+_TAKEN_BY_FUNCTIONS = {"conn", "as_jsonb"}
+_TAKEN_BY_MODULES = _TAKEN_BY_FUNCTIONS | {
+    "bool", "bytes", "date", "datetime", "float", "int", "list", "object", "overload", "str", "time", "timedelta", "tuple",
+}  # fmt: skip
 _HEADER = re.compile(r"^--\s*name\s*:\s*(?P<rest>.*)$")
 _NAME = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\s*\((?P<parameters>[^)]*)\)\s*(?P<operator>\^|\$|!|)$")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DOLLAR_TAG = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
 _OPERATORS = {"": Cardinality.MANY, "^": Cardinality.OPTIONAL, "$": Cardinality.SCALAR, "!": Cardinality.AFFECTED}
+_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|column)\b")
 _DIRECTIVES = {
     "one": re.compile(r"^$"),
     "stream": re.compile(r"^$"),
@@ -88,7 +95,7 @@ _DIRECTIVES = {
 
 
 class Piece(NamedTuple):
-    """A stretch of SQL text: a parameter, something opaque (string, comment, quoted name), or code."""
+    """A stretch of SQL text: a parameter, something opaque (string, comment, quoted name; unclosed without its end), or code."""
 
     kind: str
     text: str
@@ -125,29 +132,32 @@ def pieces(sql: str) -> Iterator[Piece]:
 
 
 def _opaque_length(sql: str, here: int) -> tuple[int, str]:
-    """Length of the comment, string or quoted name that begins here, 0 if none does; unterminated ones run to the end."""
+    """Length and kind of the comment, string or quoted name that begins here, 0 if none does; unclosed ones run to the end."""
     char = sql[here]
     if sql.startswith("--", here):
         newline = sql.find("\n", here)
         return (len(sql) if newline < 0 else newline) - here, "comment"
+    end, kind = -1, "opaque"
     if sql.startswith("/*", here):
-        return _block_comment_length(sql, here), "comment"
-    if char == '"':
-        return _quoted_length(sql, here, '"', escapes=False), "opaque"
-    if char == "'":
+        end, kind = _block_comment_end(sql, here), "comment"
+    elif char == '"':
+        end = _quoted_end(sql, here, '"', escapes=False)
+    elif char == "'":
         prefixed = here > 0 and sql[here - 1] in "eE" and not (here > 1 and (sql[here - 2].isalnum() or sql[here - 2] == "_"))
-        return _quoted_length(sql, here, "'", escapes=prefixed), "opaque"
-    if (
+        end = _quoted_end(sql, here, "'", escapes=prefixed)
+    elif (
         char == "$"
         and not (here and (sql[here - 1].isalnum() or sql[here - 1] in "_$"))
         and (tag := _DOLLAR_TAG.match(sql, here))
     ):
         close = sql.find(tag.group(), tag.end())
-        return (len(sql) if close < 0 else close + len(tag.group())) - here, "opaque"
-    return 0, ""
+        end = close + len(tag.group()) if close >= 0 else -1
+    else:
+        return 0, ""
+    return (end - here, kind) if end >= 0 else (len(sql) - here, "unclosed")
 
 
-def _block_comment_length(sql: str, here: int) -> int:
+def _block_comment_end(sql: str, here: int) -> int:
     depth, at = 0, here
     while at < len(sql):
         if sql.startswith("/*", at):
@@ -155,22 +165,22 @@ def _block_comment_length(sql: str, here: int) -> int:
         elif sql.startswith("*/", at):
             depth, at = depth - 1, at + 2
             if not depth:
-                return at - here
+                return at
         else:
             at += 1
-    return len(sql) - here
+    return -1
 
 
-def _quoted_length(sql: str, here: int, quote: str, *, escapes: bool) -> int:
+def _quoted_end(sql: str, here: int, quote: str, *, escapes: bool) -> int:
     at = here + 1
     while at < len(sql):
         if (escapes and sql[at] == "\\") or sql.startswith(quote * 2, at):
             at += 2
         elif sql[at] == quote:
-            return at + 1 - here
+            return at + 1
         else:
             at += 1
-    return len(sql) - here
+    return -1
 
 
 def read_statements(path: Path, room: str, shown_as: Path | None = None) -> list[StatementSource]:
@@ -190,13 +200,15 @@ def read_statements(path: Path, room: str, shown_as: Path | None = None) -> list
 def parse_statements(text: str, room: str, file: Path) -> list[StatementSource]:
     """Read the statements of a text; see `read_statements`."""
     found: list[StatementSource] = []
-    lines = text.splitlines()
+    # Windows editors put a byte order mark first and end lines their way; psql reads such files too. Other characters that Python takes
+    # for line ends are text to SQL.
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    lines = text.split("\n")
     headers = [(number, match) for number, line in enumerate(lines) if (match := _HEADER.match(line))]
-    if headers:
-        preamble = "\n".join(lines[: headers[0][0]])
-        _refuse_code(preamble, file)
+    _refuse_code("\n".join(lines[: headers[0][0]] if headers else lines), file)
     names: dict[str, Place] = {}
-    for (number, match), following in zip(headers, [*(n for n, _ in headers[1:]), len(lines)], strict=True):
+    ends = [number for number, _ in headers[1:]] + [len(lines)]
+    for (number, match), following in zip(headers, ends, strict=False):
         place = Place(file, number + 1)
         source = _statement(match["rest"], lines[number + 1 : following], room, place)
         if source.name in names:
@@ -211,7 +223,7 @@ def _refuse_code(preamble: str, file: Path) -> None:
         if piece.kind != "comment" and piece.text.strip():
             skipped = len(piece.text) - len(piece.text.lstrip())
             line = preamble.count("\n", 0, piece.offset + skipped) + 1
-            raise LoadError(Place(file, line), None, "SQL before the first '-- name:' line belongs to no statement")
+            raise LoadError(Place(file, line), None, "SQL without a '-- name:' line before it belongs to no statement")
 
 
 def _statement(rest: str, lines: list[str], room: str, place: Place) -> StatementSource:
@@ -223,10 +235,14 @@ def _statement(rest: str, lines: list[str], room: str, place: Place) -> Statemen
             f"cannot read '-- name: {rest}'; write -- name: statement_name(parameter, parameter) and one of nothing, ^, $, !",
         )
     name = match["name"]
+    if keyword.iskeyword(name) or name in _TAKEN_BY_MODULES:
+        raise LoadError(place, name, "this name means something else in Python; choose another")
     declared = tuple(word.strip() for word in match["parameters"].split(",") if word.strip())
     for word in declared:
         if not re.fullmatch(r"[a-z_]\w*", word):
             raise LoadError(place, name, f"'{word}' is no name of a parameter; types come from the server, not from the header")
+        if keyword.iskeyword(word) or word in _TAKEN_BY_FUNCTIONS or word == f"_{name}":
+            raise LoadError(place, name, f"parameter {word} means something else in Python; choose another name")
     if len(set(declared)) != len(declared):
         raise LoadError(place, name, "a parameter is declared twice")
     doc, directives, body_at = _head(lines, place, name)
@@ -267,6 +283,8 @@ def _with_positions(body: str, declared: tuple[str, ...], begin: Place, name: st
         raise LoadError(Place(begin.file, begin.line + body.count("\n", 0, offset)), name, problem)
 
     for piece in pieces(body):
+        if piece.kind == "unclosed":
+            fail(piece.offset, f"the string, name or comment that begins with {piece.text[:20].strip()} here has no end")
         if piece.kind == "parameter":
             word = piece.text[1:]
             if word not in declared:
@@ -277,6 +295,8 @@ def _with_positions(body: str, declared: tuple[str, ...], begin: Place, name: st
             used.add(word)
             out.append(f"${declared.index(word) + 1}")
         elif piece.kind == "comment":
+            if _MISPLACED.match(piece.text):
+                fail(piece.offset, "directives stand between the name and the SQL")
             out.append("\n" * piece.text.count("\n") or " ")
         elif piece.kind == "code" and (bare := re.search(r"\$\d", piece.text)):
             fail(piece.offset + bare.start(), "parameters are named (:market_ticker), not numbered")
@@ -288,7 +308,7 @@ def _with_positions(body: str, declared: tuple[str, ...], begin: Place, name: st
             break
         else:
             out.append(piece.text)
-    sql = "\n".join(line.rstrip() for line in "".join(out).splitlines()).rstrip()
+    sql = "".join(out).rstrip()
     if not sql.strip():
         fail(0, "there is no SQL")
     if unused := [word for word in declared if word not in used]:
