@@ -11,6 +11,7 @@ but for lines that begin with `@`, which are directives:
     @param NAME nullable: REASON            the parameter may be None
     @column NAME not null: REASON           the column is never null although the server cannot tell
     @column NAME nullable: REASON           the column may be null although the server says otherwise
+    @plan REASON                            it may read large tables whole, which `checking` refuses otherwise
 """
 
 import keyword
@@ -62,6 +63,7 @@ class StatementSource:
     internal: bool = False
     nullable_parameters: frozenset[str] = frozenset()
     column_nulls: dict[str, bool] = field(default_factory=dict[str, bool])
+    plan: str | None = None
 
     @property
     def full_name(self) -> str:
@@ -79,7 +81,7 @@ _NAME = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\s*\((?P<parameters>[^)]*)\)\s*(?
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DOLLAR_TAG = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
 _OPERATORS = {"": Cardinality.MANY, "^": Cardinality.OPTIONAL, "$": Cardinality.SCALAR, "!": Cardinality.AFFECTED}
-_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|column)\b")
+_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|column|plan)\b")
 _DIRECTIVES = {
     "one": re.compile(r"^$"),
     "stream": re.compile(r"^$"),
@@ -91,6 +93,7 @@ _DIRECTIVES = {
     "internal": re.compile(r"^(?P<reason>.+)$"),
     "param": re.compile(r"^(?P<subject>[a-z]\w*) (?P<nulls>nullable): (?P<reason>.+)$"),
     "column": re.compile(r"^(?P<subject>[a-z]\w*) (?P<nulls>not null|nullable): (?P<reason>.+)$"),
+    "plan": re.compile(r"^(?P<reason>.+)$"),
 }
 
 
@@ -317,7 +320,7 @@ def _with_positions(body: str, declared: tuple[str, ...], begin: Place, name: st
 
 
 def _with_directives(source: StatementSource, directives: list[tuple[str, re.Match[str], Place]]) -> StatementSource:
-    cardinality, bulk, internal = source.cardinality, None, False
+    cardinality, bulk, internal, plan = source.cardinality, None, False, None
     steps: dict[str, list[str]] = {"before": [], "after": []}
     nullable: set[str] = set()
     nulls: dict[str, bool] = {}
@@ -337,6 +340,8 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
             steps[word].append(match["step"])
         elif word == "internal":
             internal = True
+        elif word == "plan":
+            plan = match["reason"]
         elif word == "param":
             if match["subject"] not in source.parameters:
                 raise LoadError(where, source.name, f"there is no parameter {match['subject']}")
@@ -356,4 +361,5 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
         internal=internal,
         nullable_parameters=frozenset(nullable),
         column_nulls=nulls,
+        plan=plan,
     )
