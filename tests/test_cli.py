@@ -253,8 +253,7 @@ def test_a_retry_by_source_and_as_a_kind(kalshidb: Command, tmp_path: Path, pg: 
     for name in ("hour", "day"):
         (tmp_path / f"{name}.json").write_text(json.dumps([{"end_period_ts": 1_793_534_400}]))
         kalshidb("load", tmp_path / f"{name}.json")
-    (reject,) = kalshidb("rejects", "list", "--json").json
-    assert (reject["kind"], reject["seen_count"]) == ("unrecognised", 2)
+    assert [reject["kind"] for reject in kalshidb("rejects", "list", "--json").json] == ["unrecognised"] * 2
     found = kalshidb("rejects", "retry", "--source", "day", "--as", "candlestick", "--ticker", NY, "--interval", 1440)
     assert (found.status, found.out.splitlines()[-1]) == (0, "1 of 1 resolved")
     assert pg.execute("SELECT period_interval_minutes FROM market_data.candlesticks").fetchone() == (1440,)
@@ -358,7 +357,7 @@ def test_the_embedded_server_is_started_named_and_stopped(scratch: Path) -> None
     import shutil
     import tempfile
 
-    home = Path(tempfile.mkdtemp(prefix="kalshidb-tests-up-", dir=scratch))
+    home = Path(tempfile.mkdtemp(prefix="kalshidb-tests up-", dir=scratch))
     home.chmod(0o755)
     try:
         up = in_a_process("up", KALSHIDB_HOME=str(home))

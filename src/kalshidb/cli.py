@@ -6,7 +6,6 @@ ops.rejected_payloads (`kalshidb rejects list`).
 
 import dataclasses
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -74,9 +73,6 @@ def main() -> None:
         yoyo.exceptions.LockTimeout,
     ) as error:
         _fail(str(error))
-    except BrokenPipeError:  # whoever read the output has read enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
     except OSError as error:
         _fail(str(error))
     except psycopg.OperationalError as error:

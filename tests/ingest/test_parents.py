@@ -1,6 +1,7 @@
 """Children that arrive before their parents: stubs stand in, a later load completes them, and both ways give the same."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import permutations
 
 import pytest
@@ -85,11 +86,22 @@ def test_markets_nested_in_an_event_are_its_children(store: Store) -> None:
     assert store.value("SELECT series_ticker FROM catalog.markets") == "KXRAIN"
 
 
-def test_a_settled_market_leaves_its_outcome(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("result", "value", "payouts"),
+    [("yes", "1.0000", "1 1 0"), ("no", "0.0000", "1 0 1"), ("yes", None, "1 1 0"), ("scalar", "0.2500", "0.25 0.25 0.75")],
+)
+def test_a_settled_market_leaves_its_outcome(store: Store, result: str, value: str | None, payouts: str) -> None:
     settled = market(
-        status="finalized", result="yes", settlement_ts="2026-11-02T06:00:00Z", settlement_value_dollars="1.0000",
-        yes_bid_dollars="0.9900", yes_ask_dollars="1.0000", no_bid_dollars="0.0000", no_ask_dollars="0.0100",
+        status="finalized", result=result, settlement_ts="2026-11-02T06:00:00Z", settlement_value_dollars=value,
+        yes_bid_dollars="0.0000", yes_ask_dollars="1.0000", no_bid_dollars="0.0000", no_ask_dollars="1.0000",
     )  # fmt: skip
     assert store.give(settled).counts("settlement").written == 1
-    assert store.conn.execute("SELECT outcome, yes_payout, no_payout FROM catalog.settlements").fetchone() == ("yes", 1, 0)
+    row = store.conn.execute("SELECT outcome, payout, yes_payout, no_payout, final_yes_price FROM catalog.settlements").fetchone()
+    assert row == (result, *map(Decimal, payouts.split()), Decimal("0.41"))
     assert store.give(settled).counts("settlement").unchanged == 1
+
+
+def test_a_market_that_never_traded_has_no_last_price_in_its_settlement(store: Store) -> None:
+    never = market(result="no", settlement_ts="2026-11-02T06:00:00Z", volume_fp="0.00", last_price_dollars="0.0000")
+    store.give(never)
+    assert store.value("SELECT final_yes_price FROM catalog.settlements") is None

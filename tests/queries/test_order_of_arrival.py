@@ -172,7 +172,7 @@ def test_a_tie_is_decided_by_the_content_also_without_a_payload(pg: psycopg.Conn
     assert catalog.upsert_markets(pg, rows).written == 0
 
 
-def test_an_event_that_loses_its_series_takes_it_from_its_markets(pg: psycopg.Connection) -> None:
+def test_a_known_event_without_a_series_leaves_its_markets_without_one(pg: psycopg.Connection) -> None:
     catalog.upsert_markets(pg, [market("E1-1", series_ticker="S1")])
     catalog.upsert_events(pg, [event("E1", series_ticker=None, category=None, retrieved_at=NOON + HOUR)])
     assert catalog.market_by_ticker(pg, market_ticker="E1-1").series_ticker is None  # type: ignore[union-attr]

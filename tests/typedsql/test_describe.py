@@ -98,9 +98,10 @@ STATEMENTS: dict[str, tuple[str, str, bool]] = {
         "order_id",
         True,
     ),
-    "the same, seen from the other side": (
-        "SELECT o.order_id, p.price FROM shop.prices p RIGHT JOIN shop.orders o ON p.sku = o.sku WHERE p.sku IS NULL",
-        "order_id",
+    "the same, with the small side hashed": (
+        "SELECT p.sku, o.order_id FROM shop.prices p LEFT JOIN shop.orders o ON o.sku = p.sku "
+        "WHERE o.sku IS NULL AND p.price = 9",
+        "sku",
         True,
     ),
     "a NOT EXISTS": (
@@ -188,6 +189,18 @@ STATEMENTS: dict[str, tuple[str, str, bool]] = {
         "SELECT o.order_id, c.n FROM shop.orders o LEFT JOIN "
         "(SELECT sku, count(*) AS n FROM shop.prices GROUP BY sku) c ON c.sku = o.sku",
         "order_id",
+        True,
+    ),
+    "a count on the null side, shown as it was computed": (
+        "SELECT o.order_id, c.n FROM shop.orders o LEFT JOIN LATERAL "
+        "(SELECT count(*) AS n FROM shop.prices p WHERE p.sku = o.sku HAVING count(*) > 0) c ON true",
+        "order_id",
+        True,
+    ),
+    "the same, grouped again": (
+        "SELECT c.n, max(o.order_id) AS last FROM shop.orders o LEFT JOIN LATERAL "
+        "(SELECT count(*) AS n FROM shop.prices p WHERE p.sku = o.sku HAVING count(*) > 0) c ON true GROUP BY c.n",
+        "",
         True,
     ),
     "a count on the null side, grouped again": (

@@ -247,11 +247,10 @@ class Intake:
                 self.report.not_stored[found.what] = self.report.not_stored.get(found.what, 0) + found.count
             case Unrecognised():
                 problem = _problem("", None, found.reason, "say what it is with --kind")
-                whole = found.path == "$" and content is not None
-                payload = content if whole and content is not None else _json(found.payload)
+                payload = content if found.path == "$" and content is not None else _json(found.payload)
                 context = {"observed_at": seen_at.isoformat()}
-                # A part is known together with its place: its surroundings said what it belongs to.
-                identity = _identity(payload, {} if whole else {"source": place})
+                # Known together with its place, which may be all that says what it belongs to.
+                identity = _identity(payload, {"source": place})
                 self._refuse(UNRECOGNISED, payload, context, [problem], place, identity, retried=retried)
                 self._flush_if_full()
 
