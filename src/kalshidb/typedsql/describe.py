@@ -1,12 +1,12 @@
 """Asking a migrated server what tables, domains and statements really are. Development time only: nothing here runs in production.
 
-The server prepares each statement and tells the types of parameters and columns and which table column each one comes from; the generic
-plan tells where an outer join can make a column null. What cannot be proven not null is nullable.
+The server prepares each statement and tells the types of parameters and columns and which table column each one comes from; `nulls`
+reads from the server's own tree of the statement which columns are never null. What cannot be proven not null is nullable.
 """
 
-import json
+import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +15,23 @@ from psycopg import pq, sql
 
 from kalshidb.typedsql.errors import DescribeError, Place
 from kalshidb.typedsql.loading import Statements
+from kalshidb.typedsql.nulls import Null, Nulls
 from kalshidb.typedsql.runtime import Statement
 from kalshidb.typedsql.source import Bulk, Cardinality
 
 
 @dataclass(frozen=True, slots=True)
 class SqlType:
-    """A type as the server knows it. `base` is what a domain stands on, `element` what an array holds."""
+    """A type as the server knows it.
+
+    Attributes:
+        kind: b base, c composite, d domain, e enum, m multirange, r range, as pg_type has it.
+        base: what a domain stands on.
+        element: what an array holds.
+        fields: what a composite consists of.
+        full: no element of the array is ever null.
+        json: the Python type of what a jsonb column holds, `module:Type`.
+    """
 
     oid: int
     schema: str
@@ -33,11 +43,14 @@ class SqlType:
     element: "SqlType | None" = None
     checks: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    fields: tuple[tuple[str, "SqlType"], ...] = ()
+    full: bool = False
+    json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table, a view or a result."""
+    """A column of a table, a view or a result. `origin` is the relation, and the column's number there, that it is read from."""
 
     name: str
     type: SqlType
@@ -88,8 +101,6 @@ def describe(conn: psycopg.Connection[Any], statements: Statements) -> Database:
     """
     with conn.transaction(force_rollback=True):
         server = _Server(conn)
-        # A partitioned table without partitions plans as an empty result, which would hide where its columns come from.
-        server.give_every_table_a_partition()
         relations = server.relations()
         for statement in statements:
             server.create_staging(statement, relations)
@@ -106,21 +117,12 @@ class _Server:
         self.conn = conn
         self._types: dict[tuple[int, int], SqlType] = {}
         self._relations: dict[int, Relation] = {}
+        self._columns: dict[int, dict[int, Column]] = {}
+        self._nulls = Nulls(conn)
         self._prepared = 0
         self._staged: dict[str, tuple[Bulk, Statement]] = {}
 
     # -- tables ------------------------------------------------------------------------------------------------------------------
-
-    def give_every_table_a_partition(self) -> None:
-        for schema, name in self.conn.execute(
-            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE c.relkind = 'p' AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)"
-        ).fetchall():
-            self.conn.execute(
-                sql.SQL("CREATE TABLE {} PARTITION OF {} DEFAULT").format(
-                    sql.Identifier(schema, f"{name}_described"), sql.Identifier(schema, name)
-                )
-            )
 
     def relations(self) -> tuple[Relation, ...]:
         found = self.conn.execute(
@@ -128,51 +130,65 @@ class _Server:
             SELECT c.oid::int8, n.nspname, c.relname, c.relkind IN ('v', 'm'), obj_description(c.oid, 'pg_class')
             FROM pg_class c
             JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
                 AND n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema' AND c.relname <> ALL (%s)
-            -- A view is older than the views on it, so what it stands on is described before it.
-            ORDER BY c.relkind IN ('v', 'm'), c.oid
+                -- What an extension brought is its own.
+                AND NOT EXISTS (
+                    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                )
+            ORDER BY c.oid
             """,
             [list(_TOOL_TABLES)],
         ).fetchall()
         for oid, schema, name, is_view, comment in found:
-            columns = self._columns(oid)
+            columns = tuple(self._column_of(oid, number) for number in self._columns_of(oid))
             self._relations[oid] = Relation(oid, schema, name, is_view, comment, columns)
-            if is_view:
-                proven = self._view_columns(oid, schema, name)
-                self._relations[oid] = Relation(
-                    oid, schema, name, is_view, comment,
-                    tuple(replace(c, nullable=p.nullable, origin=p.origin) for c, p in zip(columns, proven, strict=True)),
-                )  # fmt: skip
         return tuple(sorted(self._relations.values(), key=lambda r: (r.schema, r.is_view, r.name)))
 
-    def _columns(self, relation: int) -> tuple[Column, ...]:
-        return tuple(
-            Column(name, self.type(type_oid, modifier), not not_null, generated != "", comment, (relation, number))
-            for name, type_oid, modifier, not_null, generated, comment, number in self.conn.execute(
-                """
-                -- A domain's own NOT NULL proves nothing: a subquery without rows stores a null past it. Nor does a constraint that
-                -- was added NOT VALID.
-                SELECT a.attname, a.atttypid::int8, a.atttypmod,
-                    a.attnotnull AND NOT EXISTS (
-                        SELECT FROM pg_constraint k
-                        WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
-                    ),
-                    CASE WHEN a.attidentity <> '' THEN a.attidentity ELSE a.attgenerated END,
-                    col_description(a.attrelid, a.attnum), a.attnum
-                FROM pg_attribute a
-                WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
-                ORDER BY a.attnum
-                """,
-                [relation],
-            )
-        )
+    def _columns_of(self, relation: int) -> dict[int, Column]:
+        """Return the columns of a table or view by their numbers, which have gaps where columns were dropped."""
+        if relation not in self._columns:
+            self._columns[relation] = self._read_columns(relation)
+        return self._columns[relation]
 
-    def _view_columns(self, oid: int, schema: str, name: str) -> tuple[Column, ...]:
-        row = self.conn.execute("SELECT pg_get_viewdef(%s::oid)", [oid]).fetchone()
-        assert row is not None  # noqa: S101  (a view has a definition)
-        query = row[0].rstrip().rstrip(";")
-        return self._result_columns(query, self._prepare(query, f"view {schema}.{name}", None)[1], None)
+    def _column_of(self, relation: int, number: int) -> Column:
+        return self._columns_of(relation)[number]
+
+    def _read_columns(self, relation: int) -> dict[int, Column]:
+        rows = self.conn.execute(
+            """
+            SELECT a.attnum, a.attname, a.atttypid::int8, a.atttypmod,
+                CASE WHEN a.attidentity <> '' THEN a.attidentity ELSE a.attgenerated END,
+                col_description(a.attrelid, a.attnum), c.relkind IN ('v', 'm'),
+                ARRAY(
+                    SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+                    WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.convalidated AND k.conkey = ARRAY[a.attnum]
+                )
+            FROM pg_attribute a
+            JOIN pg_class c ON c.oid = a.attrelid
+            WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+            ORDER BY a.attnum
+            """,
+            [relation],
+        ).fetchall()
+        nulls = self._nulls.of_relation(relation)
+        shown = self._nulls.origins(relation) if rows and rows[0][6] else {}
+        columns: dict[int, Column] = {}
+        for number, name, type_oid, modifier, generated, comment, _, checks in rows:
+            type_ = self.type(type_oid, modifier)
+            if number in shown:
+                # A view shows a table's column: what is said about that one holds here too.
+                beneath = self._columns_of(shown[number][0]).get(shown[number][1])
+                if beneath is not None and beneath.type.oid == type_oid:
+                    comment, type_ = comment or beneath.comment, beneath.type
+            if type_.element is not None and any(_forbids_null_elements(check, name) for check in checks):
+                type_ = replace(type_, full=True)
+            if comment and (told := _JSON.search(comment)):
+                comment = _JSON.sub("", comment).strip()
+                type_ = replace(type_, json=told["type"])
+            nullable = nulls.get(number, Null.MAYBE) is not Null.NEVER
+            columns[number] = Column(name, type_, nullable, generated != "", comment or None, (relation, number))
+        return columns
 
     def create_staging(self, statement: Statement, relations: Iterable[Relation]) -> None:
         bulk = statement.source.bulk
@@ -216,8 +232,15 @@ class _Server:
             """
             SELECT n.nspname, t.typname, t.typtype::text, t.typbasetype::int8, t.typtypmod, t.typelem::int8, t.typcategory::text,
                 obj_description(t.oid, 'pg_type'),
-                ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.contypid = t.oid ORDER BY k.conname),
-                ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+                ARRAY(
+                    SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+                    WHERE k.contypid = t.oid AND k.contype = 'c' AND k.convalidated ORDER BY k.conname
+                ),
+                ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
+                ARRAY(
+                    SELECT ARRAY[a.attname::text, a.atttypid::text, a.atttypmod::text] FROM pg_attribute a
+                    WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+                )
             FROM pg_type t
             JOIN pg_namespace n ON n.oid = t.typnamespace
             WHERE t.oid = %s
@@ -225,7 +248,7 @@ class _Server:
             [oid],
         ).fetchone()
         assert row is not None  # noqa: S101  (the server itself named the type)
-        schema, name, kind, base, base_modifier, element, category, comment, checks, labels = row
+        schema, name, kind, base, base_modifier, element, category, comment, checks, labels, fields = row
         return SqlType(
             oid,
             schema,
@@ -237,6 +260,8 @@ class _Server:
             self.type(element, modifier) if category == "A" and element else None,
             tuple(checks),
             tuple(labels),
+            tuple((field, self.type(int(of), int(its_modifier))) for field, of, its_modifier in fields),
+            full=any(_forbids_null_elements(check, "VALUE") for check in checks),
         )
 
     # -- statements --------------------------------------------------------------------------------------------------------------
@@ -245,10 +270,10 @@ class _Server:
         source = statement.source
         parameter_types, result = self._prepare(source.sql, source.full_name, statement)
         parameters = tuple(
-            Column(name, self.type(oid), name in source.nullable_parameters)
+            Column(name, self._parameter_type(statement, name, oid), name in source.nullable_parameters)
             for name, oid in zip(source.parameters, parameter_types, strict=True)
         )
-        columns = self._result_columns(source.sql, result, statement)
+        columns, nulls = self._result_columns(statement, parameter_types, result)
         returns_rows = source.cardinality is not Cardinality.AFFECTED
         if returns_rows and not columns:
             raise DescribeError(source.place, source.full_name, "it returns no columns; end its name with ! if that is meant")
@@ -260,14 +285,41 @@ class _Server:
             raise DescribeError(source.place, source.full_name, problem)
         if source.cardinality is Cardinality.SCALAR and len(columns) != 1:
             raise DescribeError(source.place, source.full_name, f"one column is promised ($), there are {len(columns)}")
-        if unknown := set(source.column_nulls) - set(names):
-            raise DescribeError(
-                source.place, source.full_name, f"@column names {', '.join(sorted(unknown))}, which it does not return"
-            )
-        columns = tuple(replace(c, nullable=source.column_nulls.get(c.name, c.nullable)) for c in columns)
+        columns = tuple(self._as_the_header_says(statement, c, null) for c, null in zip(columns, nulls, strict=True))
+        for name, place in source.column_nulls.items():
+            if name not in names:
+                raise DescribeError(place, source.full_name, f"@column names {name}, which it does not return")
+        for name in source.json_types:
+            if name not in {*names, *source.parameters}:
+                raise DescribeError(source.place, source.full_name, f"@json names {name}, which it neither takes nor returns")
         return Description(statement, parameters, columns)
 
-    def _prepare(self, query: str, name: str, statement: Statement | None) -> tuple[list[int], "pq.abc.PGresult"]:
+    def _parameter_type(self, statement: Statement, name: str, oid: int) -> SqlType:
+        return self._json_type(statement, name, self.type(oid))
+
+    def _json_type(self, statement: Statement, name: str, type_: SqlType) -> SqlType:
+        source = statement.source
+        if name not in source.json_types:
+            return type_
+        if type_.name not in ("json", "jsonb"):
+            raise DescribeError(source.place, source.full_name, f"@json names {name}, which is {type_.name} and no json")
+        return replace(type_, json=source.json_types[name])
+
+    def _as_the_header_says(self, statement: Statement, column: Column, null: Null) -> Column:
+        """Return the column with what the header says about it; what the server knows better is an error."""
+        source = statement.source
+        column = replace(column, type=self._json_type(statement, column.name, column.type))
+        place = source.column_nulls.get(column.name)
+        if place is None:
+            return column
+        if null is Null.NEVER:
+            raise DescribeError(place, source.full_name, f"@column {column.name} is needless: the server proves it not null")
+        if null is Null.EXTENDED:
+            problem = f"@column {column.name} not null is wrong: an outer join makes it null where it finds no partner; write JOIN or COALESCE"
+            raise DescribeError(place, source.full_name, problem)
+        return replace(column, nullable=False)
+
+    def _prepare(self, query: str, name: str, statement: Statement) -> tuple[list[int], "pq.abc.PGresult"]:
         self._prepared += 1
         handle = f"described_{self._prepared}".encode()
         encoded = query.encode()
@@ -277,181 +329,64 @@ class _Server:
         result = self.conn.pgconn.describe_prepared(handle)
         return [result.param_type(at) for at in range(result.nparams)], result
 
-    def _refused(self, query: str, name: str, statement: Statement | None, result: "pq.abc.PGresult") -> DescribeError:
+    def _refused(self, query: str, name: str, statement: Statement, result: "pq.abc.PGresult") -> DescribeError:
         def field(which: pq.DiagnosticField) -> str:
             return (result.error_field(which) or b"").decode()
 
-        problem = field(pq.DiagnosticField.MESSAGE_PRIMARY)
-        if hint := field(pq.DiagnosticField.MESSAGE_HINT):
+        problem, hint = field(pq.DiagnosticField.MESSAGE_PRIMARY), field(pq.DiagnosticField.MESSAGE_HINT)
+        meant = re.findall(r'"([^"]+)"', hint) if hint.startswith("Perhaps you meant to reference") else self._meant(problem)
+        if hint and not meant:
             problem += f" ({hint})"
-        if statement is None:
-            raise RuntimeError(f"{name}: {problem}")
         place = statement.source.place
         if position := field(pq.DiagnosticField.STATEMENT_POSITION):
             offset = int(position) - 1
             row = query.count("\n", 0, offset)
             line = query.split("\n")[row]
             column = offset - (query.rfind("\n", 0, offset) + 1)
+            word = re.match(r'(?:[\w$]+|"[^"]*")(?:\.(?:[\w$]+|"[^"]*"))*', line[column:])
             place = Place(place.file, statement.source.sql_line + row)
             margin = f"{place.line:>5} | "
-            problem += f"\n{margin}{line}\n{' ' * (len(margin) - 2)}| {' ' * column}^"
+            problem += f"\n{margin}{line}\n{' ' * (len(margin) - 2)}| {' ' * column}{'^' * (len(word[0]) if word else 1)}"
+            problem += f" did you mean {' or '.join(meant)}?" if meant else ""
+        elif meant:
+            problem += f"; did you mean {' or '.join(meant)}?"
         return DescribeError(place, name, problem)
 
-    def _result_columns(self, query: str, result: "pq.abc.PGresult", statement: Statement | None) -> tuple[Column, ...]:
+    def _meant(self, problem: str) -> list[str]:
+        """Return the tables with names close to the one that the server does not know; it has hints for columns only."""
+        unknown = re.fullmatch(r'relation "(.+)" does not exist', problem)
+        names = sorted(f"{r.schema}.{r.name}" for r in self._relations.values())
+        return difflib.get_close_matches(unknown[1], names, n=2, cutoff=0.75) if unknown else []
+
+    def _result_columns(
+        self, statement: Statement, parameter_types: list[int], result: "pq.abc.PGresult"
+    ) -> tuple[tuple[Column, ...], list[Null]]:
         if not result.nfields:
-            return ()
-        plan = _Plan(self._explain(query, statement))
+            return (), []
+        source = statement.source
+        nullable = [at for at, name in enumerate(source.parameters, start=1) if name in source.nullable_parameters]
+        names = [self._sql_name(oid) for oid in parameter_types]
+        nulls = self._nulls.of_statement(source.sql, names, nullable) or [Null.MAYBE] * result.nfields
         columns: list[Column] = []
         for at in range(result.nfields):
             name = (result.fname(at) or b"").decode()
-            type_, nullable, origin = self.type(result.ftype(at), result.fmod(at)), True, None
-            if table := result.ftable(at):
-                source = self._column_of(table, result.ftablecol(at))
+            type_, comment, origin = self.type(result.ftype(at), result.fmod(at)), None, None
+            if (table := result.ftable(at)) and result.ftablecol(at) > 0:
                 # The row description names a domain's base type; the catalogue knows the domain.
-                type_, origin = source.type, source.origin
-                nullable = source.nullable or not self._survives(plan, source)
-            elif plan.is_count(at):
-                nullable = False
-            columns.append(Column(name, type_, nullable, origin=origin))
-        return tuple(columns)
+                column = self._column_of(table, result.ftablecol(at))
+                type_, comment, origin = column.type, column.comment, column.origin
+            columns.append(Column(name, type_, nulls[at] is not Null.NEVER, comment=comment, origin=origin))
+        return tuple(columns), nulls
 
-    def _column_of(self, table: int, number: int) -> Column:
-        relation = self._relations.get(table)
-        columns = relation.columns if relation else self._columns(table)
-        # Numbers have gaps where columns were dropped.
-        found = next((c for c in self._columns(table) if c.origin == (table, number)), None)
-        if found is None:
-            raise LookupError(f"relation {table} has no column {number}")
-        return next(c for c in columns if c.name == found.name)
-
-    def _survives(self, plan: "_Plan", column: Column) -> bool:
-        """Tell whether a column that is not null in its table stays so: its table is in the plan, and only where no join adds nulls."""
-        if plan.nulls_everything:
-            return False
-        if column.origin is None:
-            return not plan.extends  # a view's proven expression: safe when no outer join is near
-        names = self._names(column.origin[0])
-        return bool(names & plan.plain) and not names & plan.null_extended
-
-    def _names(self, relation: int) -> set[tuple[str, str]]:
-        """Return the names under which a plan may show a relation: its own and its partitions'."""
-        return set(
-            self.conn.execute(
-                """
-                WITH RECURSIVE family (oid) AS (
-                    SELECT %s::oid
-                    UNION ALL
-                    SELECT i.inhrelid FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
-                )
-                SELECT n.nspname::text, c.relname::text
-                FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-                """,
-                [relation],
-            ).fetchall()
-        )
-
-    def _explain(self, query: str, statement: Statement | None) -> dict[str, Any]:
-        result = self.conn.pgconn.exec_(f"EXPLAIN (GENERIC_PLAN, VERBOSE, FORMAT JSON) {query}".encode())
-        if result.status != pq.ExecStatus.TUPLES_OK:
-            raise self._wrong(statement, query, f"the server cannot plan it: {result.error_message.decode().strip()}")
-        plan: dict[str, Any] = json.loads((result.get_value(0, 0) or b"").decode())[0]["Plan"]
-        return plan
-
-    def _wrong(self, statement: Statement | None, query: str, problem: str) -> Exception:
-        if statement is None:
-            return RuntimeError(f"{problem}\n{query}")
-        return DescribeError(statement.source.place, statement.source.full_name, problem)
+    def _sql_name(self, oid: int) -> str:
+        row = self.conn.execute("SELECT format_type(%s::oid, NULL)", [oid]).fetchone()
+        assert row is not None  # noqa: S101  (a SELECT without FROM)
+        return str(row[0])
 
 
-# Nodes that hand on rows as they are.
-_PASSING = ("Gather", "Gather Merge", "Incremental Sort", "Limit", "Sort", "Unique")
+_JSON = re.compile(r"\s*\[json: *(?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)\]")
 
 
-class _Plan:
-    """Which relations of a plan can come out as nulls, because an outer join found no partner for the other side."""
-
-    def __init__(self, root: dict[str, Any]) -> None:
-        self.plain: set[tuple[str, str]] = set()
-        self.null_extended: set[tuple[str, str]] = set()
-        self.extends = False
-        self._root = root
-        self._nulled_ctes: set[str] = set()
-        self._output: list[str] = root.get("Output", [])
-        nodes = list(_nodes(root))
-        # Rollups put nulls into grouped columns, RETURNING old.* is null for an inserted row and new.* for a deleted one: neither
-        # shows in any join.
-        self.nulls_everything = any("Grouping Sets" in node or _returns_other_rows(node) for node in nodes)
-        self._walk(root, nulled=False)
-        # A CTE that is read on the null side of a join: everything in it can come out as null. Its body stands elsewhere in the plan.
-        done: set[str] = set()
-        while pending := self._nulled_ctes - done:
-            for node in nodes:
-                if node.get("Subplan Name", "").removeprefix("CTE ") in pending:
-                    self._walk(node, nulled=True)
-            done |= pending
-
-    def _walk(self, node: dict[str, Any], *, nulled: bool) -> None:
-        if "Relation Name" in node:
-            (self.null_extended if nulled else self.plain).add((node["Schema"], node["Relation Name"]))
-        if nulled and "CTE Name" in node:
-            self._nulled_ctes.add(node["CTE Name"])
-        null_sides = _null_sides(node)
-        self.extends |= bool(null_sides)
-        for child in node.get("Plans", ()):
-            self._walk(child, nulled=nulled or child.get("Parent Relationship") in null_sides)
-
-    def is_count(self, at: int) -> bool:
-        """Tell whether a column of the result is a plain count, which is never null unless an outer join makes it so."""
-        if at >= len(self._output) or not _is_count(self._output[at]):
-            return False
-        node = self._root
-        while node["Node Type"] in _PASSING:
-            node = node["Plans"][0]
-        counted = self._output[at][1:-1] if self._output[at].startswith("(") else self._output[at]
-        return not self.extends or (node["Node Type"] == "Aggregate" and counted in node["Output"])
-
-
-def _null_sides(node: dict[str, Any]) -> tuple[str, ...]:
-    """Return which children of a join can come out as nulls."""
-    kind = node.get("Join Type", "")
-    sides = {
-        "Left": ("Inner",),
-        "Right": ("Outer",),
-        "Full": ("Inner", "Outer"),
-        "Anti": ("Inner",),
-        "Right Anti": ("Outer",),
-    }.get(kind, ())
-    if "Anti" in kind:
-        # NOT EXISTS shows nothing of its other side. LEFT JOIN ... WHERE other.id IS NULL does, and all of it is null.
-        hidden = (child for child in node["Plans"] if child.get("Parent Relationship") in sides)
-        aliases = {inner["Alias"] for child in hidden for inner in _nodes(child) if "Alias" in inner}
-        if not any(
-            re.search(rf"(?<!\w){re.escape(alias)}\"?\.", output) for alias in aliases for output in node.get("Output", ())
-        ):
-            return ()
-    return sides
-
-
-def _returns_other_rows(node: dict[str, Any]) -> bool:
-    """Tell whether a writing node returns more than the rows it wrote: the state before, or other tables' columns by other names."""
-    if node["Node Type"] != "ModifyTable":
-        return False
-    inside = {inner.get("Alias") for inner in _nodes(node)}
-    columns = (re.fullmatch(r'("[^"]+"|\w+)\.("[^"]+"|\w+)', output) for output in node.get("Output", ()))
-    names = {column[1].strip('"') for column in columns if column}
-    return not names <= inside
-
-
-def _is_count(output: str) -> bool:
-    """Tell whether an expression, as the plan shows it, is count(...) [FILTER (...)] and nothing more."""
-    bare = re.sub(r"'(?:[^']|'')*'", "", output)
-    bare = bare[1:-1] if bare.startswith("(count(") else bare
-    while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
-        bare = inner
-    return output.lstrip("(").startswith("count(") and bare in ("count", "count FILTER ")
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("Plans", ()):
-        yield from _nodes(child)
+def _forbids_null_elements(check: str, name: str) -> bool:
+    """Tell whether a CHECK says that an array has no null in it."""
+    return bool(re.fullmatch(rf'CHECK \(\(array_position\("?{re.escape(name)}"?, NULL::[^()]+\) IS NULL\)\)', check))

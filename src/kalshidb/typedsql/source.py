@@ -10,7 +10,7 @@ but for lines that begin with `@`, which are directives:
     @internal REASON                        a step of another statement: gets no function of its own
     @param NAME nullable: REASON            the parameter may be None
     @column NAME not null: REASON           the column is never null although the server cannot tell
-    @column NAME nullable: REASON           the column may be null although the server says otherwise
+    @json NAME MODULE:TYPE                  the jsonb column or parameter is of that Python type
     @plan REASON                            it may read large tables whole, which `checking` refuses otherwise
 """
 
@@ -47,7 +47,10 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class StatementSource:
-    """One statement as its file has it. `sql` has `$1`, `$2` … where the file names parameters."""
+    """One statement as its file has it. `sql` has `$1`, `$2` … where the file names parameters.
+
+    `column_nulls` has the columns that the header calls not null, with the lines that say so.
+    """
 
     room: str
     name: str
@@ -62,7 +65,8 @@ class StatementSource:
     after: tuple[str, ...] = ()
     internal: bool = False
     nullable_parameters: frozenset[str] = frozenset()
-    column_nulls: dict[str, bool] = field(default_factory=dict[str, bool])
+    column_nulls: dict[str, Place] = field(default_factory=dict[str, Place])
+    json_types: dict[str, str] = field(default_factory=dict[str, str])
     plan: str | None = None
 
     @property
@@ -81,7 +85,7 @@ _NAME = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\s*\((?P<parameters>[^)]*)\)\s*(?
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DOLLAR_TAG = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
 _OPERATORS = {"": Cardinality.MANY, "^": Cardinality.OPTIONAL, "$": Cardinality.SCALAR, "!": Cardinality.AFFECTED}
-_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|column|plan)\b")
+_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|column|json|plan)\b")
 _DIRECTIVES = {
     "one": re.compile(r"^$"),
     "stream": re.compile(r"^$"),
@@ -92,7 +96,8 @@ _DIRECTIVES = {
     "after": re.compile(r"^(?P<step>[a-z]\w*)$"),
     "internal": re.compile(r"^(?P<reason>.+)$"),
     "param": re.compile(r"^(?P<subject>[a-z]\w*) (?P<nulls>nullable): (?P<reason>.+)$"),
-    "column": re.compile(r"^(?P<subject>[a-z]\w*) (?P<nulls>not null|nullable): (?P<reason>.+)$"),
+    "column": re.compile(r"^(?P<subject>[^\s:]+) (?P<nulls>not null|nullable): (?P<reason>.+)$"),
+    "json": re.compile(r"^(?P<subject>[^\s:]+) (?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$"),
     "plan": re.compile(r"^(?P<reason>.+)$"),
 }
 
@@ -323,7 +328,8 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
     cardinality, bulk, internal, plan = source.cardinality, None, False, None
     steps: dict[str, list[str]] = {"before": [], "after": []}
     nullable: set[str] = set()
-    nulls: dict[str, bool] = {}
+    not_null: dict[str, Place] = {}
+    json_types: dict[str, str] = {}
     for word, match, where in directives:
         if word == "one":
             if source.cardinality is not Cardinality.OPTIONAL:
@@ -346,8 +352,13 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
             if match["subject"] not in source.parameters:
                 raise LoadError(where, source.name, f"there is no parameter {match['subject']}")
             nullable.add(match["subject"])
+        elif word == "json":
+            json_types[match["subject"]] = match["type"]
+        elif match["nulls"] == "nullable":
+            problem = f"column {match['subject']} needs no such line: it is nullable unless the server proves that it never is null"
+            raise LoadError(where, source.name, problem)
         else:
-            nulls[match["subject"]] = match["nulls"] == "nullable"
+            not_null[match["subject"]] = where
     if bulk and (source.parameters or cardinality is not Cardinality.ONE):
         raise LoadError(source.place, source.name, "a @bulk statement takes no parameters and has the operator ^ and @one")
     if (steps["before"] or steps["after"]) and not bulk:
@@ -360,6 +371,7 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
         after=tuple(steps["after"]),
         internal=internal,
         nullable_parameters=frozenset(nullable),
-        column_nulls=nulls,
+        column_nulls=not_null,
+        json_types=json_types,
         plan=plan,
     )
