@@ -211,9 +211,6 @@ LIMIT :page_size;
 
 -- name: stubs()
 -- What is known by its ticker only, because a child arrived before it: series, events and markets to ask the venue for.
--- @column kind not null: a constant
--- @column ticker not null: primary key of each part
--- @column retrieved_at not null: NOT NULL in each part
 SELECT 'series' AS kind, series_ticker AS ticker, retrieved_at FROM catalog.series WHERE is_stub
 UNION ALL
 SELECT 'event', event_ticker, retrieved_at FROM catalog.events WHERE is_stub

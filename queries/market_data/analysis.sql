@@ -5,10 +5,6 @@
 --
 -- Each trade counts once with the YES price; bins are [n x bin_width, (n + 1) x bin_width) dollars, the last one closed. Only outcomes
 -- yes and no count.
--- @column price_from not null: floor of a NOT NULL price
--- @column trades not null: count
--- @column mean_price not null: a group has at least one trade
--- @column yes_share not null: a group has at least one trade
 SELECT
     (least(floor(trades.yes_price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6)
         AS price_from,

@@ -9,38 +9,11 @@
 -- @one
 -- @before create_partitions_of_candlesticks
 -- @before insert_market_stubs_of_candlesticks
+-- @before confirm_candlesticks
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, end_period_ts, period_interval_minutes) *
     FROM staged_candlesticks
-    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
-    ORDER BY market_ticker, end_period_ts, period_interval_minutes, retrieved_at DESC, ROW(
-        yes_bid_open, yes_bid_high, yes_bid_low, yes_bid_close, yes_ask_open, yes_ask_high, yes_ask_low, yes_ask_close,
-        price_open, price_high, price_low, price_close, price_mean, price_previous, volume, open_interest, raw_json IS NOT NULL,
-        raw_json
-    )::record DESC
-),
-confirmed AS (
-    -- Stored with this content already: a later sight of it moves retrieved_at and counts as unchanged.
-    SELECT newest.market_ticker, newest.end_period_ts, newest.period_interval_minutes
-    FROM newest
-    WHERE EXISTS (
-        SELECT
-        FROM market_data.candlesticks AS known
-        WHERE known.market_ticker = newest.market_ticker
-            AND known.end_period_ts = newest.end_period_ts
-            AND known.period_interval_minutes = newest.period_interval_minutes
-            AND (
-                newest.yes_bid_open, newest.yes_bid_high, newest.yes_bid_low, newest.yes_bid_close, newest.yes_ask_open,
-                newest.yes_ask_high, newest.yes_ask_low, newest.yes_ask_close, newest.price_open, newest.price_high, newest.price_low,
-                newest.price_close, newest.price_mean, newest.price_previous, newest.volume, newest.open_interest
-            ) IS NOT DISTINCT FROM (
-                known.yes_bid_open, known.yes_bid_high, known.yes_bid_low, known.yes_bid_close, known.yes_ask_open, known.yes_ask_high,
-                known.yes_ask_low, known.yes_ask_close, known.price_open, known.price_high, known.price_low, known.price_close,
-                known.price_mean, known.price_previous, known.volume, known.open_interest
-            )
-        -- Keeps this a look into the index for each row: a join might read every month.
-        OFFSET 0
-    )
+    ORDER BY market_ticker, end_period_ts, period_interval_minutes, retrieved_at DESC, staged_position DESC
 ),
 written AS (
     INSERT INTO market_data.candlesticks AS stored (
@@ -73,23 +46,78 @@ written AS (
         open_interest = EXCLUDED.open_interest,
         retrieved_at = EXCLUDED.retrieved_at,
         raw_json = COALESCE(EXCLUDED.raw_json, stored.raw_json)
-    WHERE EXCLUDED.retrieved_at > stored.retrieved_at OR (
-        -- As records and not as rows, because a row with a null compares with nothing.
-        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
-            EXCLUDED.yes_bid_open, EXCLUDED.yes_bid_high, EXCLUDED.yes_bid_low, EXCLUDED.yes_bid_close, EXCLUDED.yes_ask_open,
-            EXCLUDED.yes_ask_high, EXCLUDED.yes_ask_low, EXCLUDED.yes_ask_close, EXCLUDED.price_open, EXCLUDED.price_high,
-            EXCLUDED.price_low, EXCLUDED.price_close, EXCLUDED.price_mean, EXCLUDED.price_previous, EXCLUDED.volume,
-            EXCLUDED.open_interest, EXCLUDED.raw_json IS NOT NULL, EXCLUDED.raw_json
-        )::record > ROW(
-            stored.yes_bid_open, stored.yes_bid_high, stored.yes_bid_low, stored.yes_bid_close, stored.yes_ask_open,
-            stored.yes_ask_high, stored.yes_ask_low, stored.yes_ask_close, stored.price_open, stored.price_high, stored.price_low,
-            stored.price_close, stored.price_mean, stored.price_previous, stored.volume, stored.open_interest, stored.raw_json IS
-            NOT NULL, stored.raw_json
-        )::record
+    WHERE EXCLUDED.retrieved_at > stored.retrieved_at AND (
+        stored.yes_bid_open, stored.yes_bid_high, stored.yes_bid_low, stored.yes_bid_close, stored.yes_ask_open,
+        stored.yes_ask_high, stored.yes_ask_low, stored.yes_ask_close, stored.price_open, stored.price_high, stored.price_low,
+        stored.price_close, stored.price_mean, stored.price_previous, stored.volume, stored.open_interest
+    ) IS DISTINCT FROM (
+        EXCLUDED.yes_bid_open, EXCLUDED.yes_bid_high, EXCLUDED.yes_bid_low, EXCLUDED.yes_bid_close, EXCLUDED.yes_ask_open,
+        EXCLUDED.yes_ask_high, EXCLUDED.yes_ask_low, EXCLUDED.yes_ask_close, EXCLUDED.price_open, EXCLUDED.price_high,
+        EXCLUDED.price_low, EXCLUDED.price_close, EXCLUDED.price_mean, EXCLUDED.price_previous, EXCLUDED.volume,
+        EXCLUDED.open_interest
     )
-    RETURNING market_ticker, end_period_ts, period_interval_minutes
+    RETURNING market_ticker
 )
-SELECT count(*) AS written FROM (TABLE written EXCEPT TABLE confirmed) AS changed;
+SELECT count(*) AS written FROM written;
+
+-- name: confirm_candlesticks()!
+-- Moves retrieved_at of what is stored with the staged content already: a later sight of it counts as unchanged, and an older state
+-- that arrives after it must not win. A payload that was not kept before is kept now.
+-- @internal step of upsert_candlesticks
+WITH confirmed AS (
+    SELECT staged.market_ticker, staged.end_period_ts, staged.period_interval_minutes, staged.retrieved_at, staged.raw_json
+    FROM staged_candlesticks AS staged
+    WHERE EXISTS (
+        SELECT
+        FROM market_data.candlesticks AS known
+        WHERE known.market_ticker = staged.market_ticker
+            AND known.end_period_ts = staged.end_period_ts
+            AND known.period_interval_minutes = staged.period_interval_minutes
+            AND (
+                staged.retrieved_at > known.retrieved_at
+                OR (staged.retrieved_at = known.retrieved_at AND known.raw_json IS NULL AND staged.raw_json IS NOT NULL)
+            )
+            AND (
+                known.yes_bid_open, known.yes_bid_high, known.yes_bid_low, known.yes_bid_close, known.yes_ask_open,
+                known.yes_ask_high, known.yes_ask_low, known.yes_ask_close, known.price_open, known.price_high, known.price_low,
+                known.price_close, known.price_mean, known.price_previous, known.volume, known.open_interest
+            ) IS NOT DISTINCT FROM (
+                staged.yes_bid_open, staged.yes_bid_high, staged.yes_bid_low, staged.yes_bid_close, staged.yes_ask_open,
+                staged.yes_ask_high, staged.yes_ask_low, staged.yes_ask_close, staged.price_open, staged.price_high,
+                staged.price_low, staged.price_close, staged.price_mean, staged.price_previous, staged.volume,
+                staged.open_interest
+            )
+        -- Keeps this a look into the index for each row: a join might read every month.
+        OFFSET 0
+    )
+),
+latest AS (
+    SELECT DISTINCT ON (market_ticker, end_period_ts, period_interval_minutes) *
+    FROM confirmed
+    ORDER BY market_ticker, end_period_ts, period_interval_minutes, retrieved_at DESC, raw_json NULLS LAST
+),
+held AS (
+    -- Locked in the order of the key, as the insert does.
+    SELECT stored.market_ticker, stored.end_period_ts, stored.period_interval_minutes
+    FROM latest
+    CROSS JOIN LATERAL (
+        SELECT market_ticker, end_period_ts, period_interval_minutes
+        FROM market_data.candlesticks AS known
+        WHERE known.market_ticker = latest.market_ticker
+            AND known.end_period_ts = latest.end_period_ts
+            AND known.period_interval_minutes = latest.period_interval_minutes
+        FOR NO KEY UPDATE
+    ) AS stored
+)
+UPDATE market_data.candlesticks AS stored
+SET
+    retrieved_at = latest.retrieved_at,
+    raw_json = COALESCE(latest.raw_json, stored.raw_json)
+FROM held
+JOIN latest USING (market_ticker, end_period_ts, period_interval_minutes)
+WHERE stored.market_ticker = held.market_ticker
+    AND stored.end_period_ts = held.end_period_ts
+    AND stored.period_interval_minutes = held.period_interval_minutes;
 
 -- name: create_partitions_of_candlesticks()$
 -- The months that the staged rows need.

@@ -9,34 +9,11 @@
 -- @one
 -- @before create_partitions_of_orderbook_snapshots
 -- @before insert_market_stubs_of_orderbook_snapshots
+-- @before confirm_orderbook_snapshots
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time) *
     FROM staged_orderbook_snapshots
-    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
-    ORDER BY market_ticker, snapshot_time, retrieved_at DESC, ROW(
-        source, sid, sequence, yes_bid_prices, yes_bid_quantities, no_bid_prices, no_bid_quantities, raw_json IS NOT NULL,
-        raw_json
-    )::record DESC
-),
-confirmed AS (
-    -- Stored with this content already: a later sight of it moves retrieved_at and counts as unchanged.
-    SELECT newest.market_ticker, newest.snapshot_time
-    FROM newest
-    WHERE EXISTS (
-        SELECT
-        FROM market_data.orderbook_snapshots AS known
-        WHERE known.market_ticker = newest.market_ticker
-            AND known.snapshot_time = newest.snapshot_time
-            AND (
-                newest.source, newest.sid, newest.sequence, newest.yes_bid_prices, newest.yes_bid_quantities, newest.no_bid_prices,
-                newest.no_bid_quantities
-            ) IS NOT DISTINCT FROM (
-                known.source, known.sid, known.sequence, known.yes_bid_prices, known.yes_bid_quantities, known.no_bid_prices,
-                known.no_bid_quantities
-            )
-        -- Keeps this a look into the index for each row: a join might read every month.
-        OFFSET 0
-    )
+    ORDER BY market_ticker, snapshot_time, retrieved_at DESC, staged_position DESC
 ),
 written AS (
     INSERT INTO market_data.orderbook_snapshots AS stored (
@@ -45,8 +22,9 @@ written AS (
     )
     SELECT
         market_ticker, snapshot_time, source, sid, sequence, yes_bid_prices, yes_bid_quantities, no_bid_prices, no_bid_quantities,
-        (SELECT COALESCE(sum(quantity), 0) FROM unnest(yes_bid_quantities) AS quantity), (SELECT COALESCE(sum(quantity), 0) FROM
-        unnest(no_bid_quantities) AS quantity), retrieved_at, raw_json
+        (SELECT COALESCE(sum(quantity), 0) FROM unnest(yes_bid_quantities) AS quantity),
+        (SELECT COALESCE(sum(quantity), 0) FROM unnest(no_bid_quantities) AS quantity),
+        retrieved_at, raw_json
     FROM newest
     ORDER BY market_ticker, snapshot_time
     ON CONFLICT (market_ticker, snapshot_time) DO UPDATE SET
@@ -61,19 +39,69 @@ written AS (
         no_depth = EXCLUDED.no_depth,
         retrieved_at = EXCLUDED.retrieved_at,
         raw_json = COALESCE(EXCLUDED.raw_json, stored.raw_json)
-    WHERE EXCLUDED.retrieved_at > stored.retrieved_at OR (
-        -- As records and not as rows, because a row with a null compares with nothing.
-        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
-            EXCLUDED.source, EXCLUDED.sid, EXCLUDED.sequence, EXCLUDED.yes_bid_prices, EXCLUDED.yes_bid_quantities,
-            EXCLUDED.no_bid_prices, EXCLUDED.no_bid_quantities, EXCLUDED.raw_json IS NOT NULL, EXCLUDED.raw_json
-        )::record > ROW(
-            stored.source, stored.sid, stored.sequence, stored.yes_bid_prices, stored.yes_bid_quantities, stored.no_bid_prices,
-            stored.no_bid_quantities, stored.raw_json IS NOT NULL, stored.raw_json
-        )::record
+    WHERE EXCLUDED.retrieved_at > stored.retrieved_at AND (
+        stored.source, stored.sid, stored.sequence, stored.yes_bid_prices, stored.yes_bid_quantities, stored.no_bid_prices,
+        stored.no_bid_quantities
+    ) IS DISTINCT FROM (
+        EXCLUDED.source, EXCLUDED.sid, EXCLUDED.sequence, EXCLUDED.yes_bid_prices, EXCLUDED.yes_bid_quantities,
+        EXCLUDED.no_bid_prices, EXCLUDED.no_bid_quantities
     )
-    RETURNING market_ticker, snapshot_time
+    RETURNING market_ticker
 )
-SELECT count(*) AS written FROM (TABLE written EXCEPT TABLE confirmed) AS changed;
+SELECT count(*) AS written FROM written;
+
+-- name: confirm_orderbook_snapshots()!
+-- Moves retrieved_at of what is stored with the staged content already: a later sight of it counts as unchanged, and an older state
+-- that arrives after it must not win. A payload that was not kept before is kept now.
+-- @internal step of upsert_orderbook_snapshots
+WITH confirmed AS (
+    SELECT staged.market_ticker, staged.snapshot_time, staged.retrieved_at, staged.raw_json
+    FROM staged_orderbook_snapshots AS staged
+    WHERE EXISTS (
+        SELECT
+        FROM market_data.orderbook_snapshots AS known
+        WHERE known.market_ticker = staged.market_ticker
+            AND known.snapshot_time = staged.snapshot_time
+            AND (
+                staged.retrieved_at > known.retrieved_at
+                OR (staged.retrieved_at = known.retrieved_at AND known.raw_json IS NULL AND staged.raw_json IS NOT NULL)
+            )
+            AND (
+                known.source, known.sid, known.sequence, known.yes_bid_prices, known.yes_bid_quantities, known.no_bid_prices,
+                known.no_bid_quantities
+            ) IS NOT DISTINCT FROM (
+                staged.source, staged.sid, staged.sequence, staged.yes_bid_prices, staged.yes_bid_quantities,
+                staged.no_bid_prices, staged.no_bid_quantities
+            )
+        -- Keeps this a look into the index for each row: a join might read every month.
+        OFFSET 0
+    )
+),
+latest AS (
+    SELECT DISTINCT ON (market_ticker, snapshot_time) *
+    FROM confirmed
+    ORDER BY market_ticker, snapshot_time, retrieved_at DESC, raw_json NULLS LAST
+),
+held AS (
+    -- Locked in the order of the key, as the insert does.
+    SELECT stored.market_ticker, stored.snapshot_time
+    FROM latest
+    CROSS JOIN LATERAL (
+        SELECT market_ticker, snapshot_time
+        FROM market_data.orderbook_snapshots AS known
+        WHERE known.market_ticker = latest.market_ticker
+            AND known.snapshot_time = latest.snapshot_time
+        FOR NO KEY UPDATE
+    ) AS stored
+)
+UPDATE market_data.orderbook_snapshots AS stored
+SET
+    retrieved_at = latest.retrieved_at,
+    raw_json = COALESCE(latest.raw_json, stored.raw_json)
+FROM held
+JOIN latest USING (market_ticker, snapshot_time)
+WHERE stored.market_ticker = held.market_ticker
+    AND stored.snapshot_time = held.snapshot_time;
 
 -- name: create_partitions_of_orderbook_snapshots()$
 -- The months that the staged rows need.

@@ -9,35 +9,11 @@
 -- @one
 -- @before create_partitions_of_price_snapshots
 -- @before insert_market_stubs_of_price_snapshots
+-- @before confirm_price_snapshots
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time, source) *
     FROM staged_price_snapshots
-    -- Of two at the same moment the content decides, here and below, so that the order of arrival never does.
-    ORDER BY market_ticker, snapshot_time, source, retrieved_at DESC, ROW(
-        sequence, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, volume_24h, open_interest, liquidity, status, title,
-        category, raw_json IS NOT NULL, raw_json
-    )::record DESC
-),
-confirmed AS (
-    -- Stored with this content already: a later sight of it moves retrieved_at and counts as unchanged.
-    SELECT newest.market_ticker, newest.snapshot_time, newest.source
-    FROM newest
-    WHERE EXISTS (
-        SELECT
-        FROM market_data.price_snapshots AS known
-        WHERE known.market_ticker = newest.market_ticker
-            AND known.snapshot_time = newest.snapshot_time
-            AND known.source = newest.source
-            AND (
-                newest.sequence, newest.yes_bid, newest.yes_ask, newest.no_bid, newest.no_ask, newest.last_price, newest.volume,
-                newest.volume_24h, newest.open_interest, newest.liquidity, newest.status, newest.title, newest.category
-            ) IS NOT DISTINCT FROM (
-                known.sequence, known.yes_bid, known.yes_ask, known.no_bid, known.no_ask, known.last_price, known.volume,
-                known.volume_24h, known.open_interest, known.liquidity, known.status, known.title, known.category
-            )
-        -- Keeps this a look into the index for each row: a join might read every month.
-        OFFSET 0
-    )
+    ORDER BY market_ticker, snapshot_time, source, retrieved_at DESC, staged_position DESC
 ),
 written AS (
     INSERT INTO market_data.price_snapshots AS stored (
@@ -65,21 +41,73 @@ written AS (
         category = EXCLUDED.category,
         retrieved_at = EXCLUDED.retrieved_at,
         raw_json = COALESCE(EXCLUDED.raw_json, stored.raw_json)
-    WHERE EXCLUDED.retrieved_at > stored.retrieved_at OR (
-        -- As records and not as rows, because a row with a null compares with nothing.
-        EXCLUDED.retrieved_at = stored.retrieved_at AND ROW(
-            EXCLUDED.sequence, EXCLUDED.yes_bid, EXCLUDED.yes_ask, EXCLUDED.no_bid, EXCLUDED.no_ask, EXCLUDED.last_price,
-            EXCLUDED.volume, EXCLUDED.volume_24h, EXCLUDED.open_interest, EXCLUDED.liquidity, EXCLUDED.status, EXCLUDED.title,
-            EXCLUDED.category, EXCLUDED.raw_json IS NOT NULL, EXCLUDED.raw_json
-        )::record > ROW(
-            stored.sequence, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask, stored.last_price, stored.volume,
-            stored.volume_24h, stored.open_interest, stored.liquidity, stored.status, stored.title, stored.category,
-            stored.raw_json IS NOT NULL, stored.raw_json
-        )::record
+    WHERE EXCLUDED.retrieved_at > stored.retrieved_at AND (
+        stored.sequence, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask, stored.last_price, stored.volume,
+        stored.volume_24h, stored.open_interest, stored.liquidity, stored.status, stored.title, stored.category
+    ) IS DISTINCT FROM (
+        EXCLUDED.sequence, EXCLUDED.yes_bid, EXCLUDED.yes_ask, EXCLUDED.no_bid, EXCLUDED.no_ask, EXCLUDED.last_price,
+        EXCLUDED.volume, EXCLUDED.volume_24h, EXCLUDED.open_interest, EXCLUDED.liquidity, EXCLUDED.status, EXCLUDED.title,
+        EXCLUDED.category
     )
-    RETURNING market_ticker, snapshot_time, source
+    RETURNING market_ticker
 )
-SELECT count(*) AS written FROM (TABLE written EXCEPT TABLE confirmed) AS changed;
+SELECT count(*) AS written FROM written;
+
+-- name: confirm_price_snapshots()!
+-- Moves retrieved_at of what is stored with the staged content already: a later sight of it counts as unchanged, and an older state
+-- that arrives after it must not win. A payload that was not kept before is kept now.
+-- @internal step of upsert_price_snapshots
+WITH confirmed AS (
+    SELECT staged.market_ticker, staged.snapshot_time, staged.source, staged.retrieved_at, staged.raw_json
+    FROM staged_price_snapshots AS staged
+    WHERE EXISTS (
+        SELECT
+        FROM market_data.price_snapshots AS known
+        WHERE known.market_ticker = staged.market_ticker
+            AND known.snapshot_time = staged.snapshot_time
+            AND known.source = staged.source
+            AND (
+                staged.retrieved_at > known.retrieved_at
+                OR (staged.retrieved_at = known.retrieved_at AND known.raw_json IS NULL AND staged.raw_json IS NOT NULL)
+            )
+            AND (
+                known.sequence, known.yes_bid, known.yes_ask, known.no_bid, known.no_ask, known.last_price, known.volume,
+                known.volume_24h, known.open_interest, known.liquidity, known.status, known.title, known.category
+            ) IS NOT DISTINCT FROM (
+                staged.sequence, staged.yes_bid, staged.yes_ask, staged.no_bid, staged.no_ask, staged.last_price, staged.volume,
+                staged.volume_24h, staged.open_interest, staged.liquidity, staged.status, staged.title, staged.category
+            )
+        -- Keeps this a look into the index for each row: a join might read every month.
+        OFFSET 0
+    )
+),
+latest AS (
+    SELECT DISTINCT ON (market_ticker, snapshot_time, source) *
+    FROM confirmed
+    ORDER BY market_ticker, snapshot_time, source, retrieved_at DESC, raw_json NULLS LAST
+),
+held AS (
+    -- Locked in the order of the key, as the insert does.
+    SELECT stored.market_ticker, stored.snapshot_time, stored.source
+    FROM latest
+    CROSS JOIN LATERAL (
+        SELECT market_ticker, snapshot_time, source
+        FROM market_data.price_snapshots AS known
+        WHERE known.market_ticker = latest.market_ticker
+            AND known.snapshot_time = latest.snapshot_time
+            AND known.source = latest.source
+        FOR NO KEY UPDATE
+    ) AS stored
+)
+UPDATE market_data.price_snapshots AS stored
+SET
+    retrieved_at = latest.retrieved_at,
+    raw_json = COALESCE(latest.raw_json, stored.raw_json)
+FROM held
+JOIN latest USING (market_ticker, snapshot_time, source)
+WHERE stored.market_ticker = held.market_ticker
+    AND stored.snapshot_time = held.snapshot_time
+    AND stored.source = held.source;
 
 -- name: create_partitions_of_price_snapshots()$
 -- The months that the staged rows need.
@@ -167,7 +195,6 @@ ORDER BY snapshot_time, market_ticker, source;
 --
 -- A pair whose last quote is older than max_age comes back with null prices: absent is not zero, and the caller must see that nothing
 -- was known. Never looks past the decision time; that is what keeps a backtest honest.
--- @column position not null: WITH ORDINALITY numbers every row
 -- @column market_ticker not null: an element of the array that was asked
 -- @column decision_time not null: an element of the array that was asked
 WITH asked AS (

@@ -2,7 +2,6 @@
 
 -- name: begin_ingest_run(source)$
 -- Notes the start of a load and returns its number. The caller then takes hold_ingest_run on the same connection.
--- @column run_id not null: identity column
 INSERT INTO ops.ingest_runs (
     source, status, rows_read, rows_written, rows_unchanged, rows_rejected, rows_by_kind, started_at
 )

@@ -4,8 +4,6 @@
 -- How many rows each part of the store holds, and the time they span.
 --
 -- Counts exactly, so it takes long on a large store.
--- @column part not null: a constant
--- @column rows not null: count
 SELECT 'series' AS part, count(*) AS rows, NULL::timestamptz AS earliest, NULL::timestamptz AS latest FROM catalog.series
 UNION ALL
 SELECT 'events', count(*), min(close_time), max(close_time) FROM catalog.events
@@ -26,9 +24,6 @@ SELECT 'public trades', count(*), min(created_time), max(created_time) FROM mark
 
 -- name: catalogue_by_series(how_many)
 -- The series with the most contracts traded: events, markets, open markets and contracts of each.
--- @column events not null: count
--- @column markets not null: count
--- @column open_markets not null: count
 SELECT
     series.series_ticker,
     series.title,

@@ -48,7 +48,6 @@ LIMIT :how_many;
 
 -- name: count_open_rejects()
 -- How many refused payloads are open, by kind.
--- @column open_count not null: count
 SELECT kind, count(*) AS open_count, max(last_seen_at) AS last_seen_at
 FROM ops.rejected_payloads
 WHERE resolved_at IS NULL

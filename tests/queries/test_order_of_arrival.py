@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_rows import DAY, HOUR, NOON, book, candle, event, market, quote, rows_of, series
 
+from kalshidb.models.market_data import OrderbookSnapshotInput
 from kalshidb.queries import catalog, market_data
 from kalshidb.typedsql import BulkResult
 
@@ -116,12 +117,25 @@ RELAXED = settings(
 )  # fmt: skip
 
 
+def at_different_moments(rows: list[Any]) -> list[Any]:
+    """Leave out what was seen of one key at the same moment as another: there the order decides, as it must be something."""
+    kept: dict[Any, Any] = {}
+    for row in rows:
+        values = row.model_dump(include={"market_ticker", "end_period_ts", "snapshot_time", "source", "retrieved_at"})
+        if isinstance(row, OrderbookSnapshotInput):
+            del values["source"]  # no part of a book's key
+        kept.setdefault((type(row), *values.values()), row)
+    return list(kept.values())
+
+
 @pytest.mark.parametrize(
     "observations",
     [
         pytest.param(st.lists(st.one_of(some_series, some_events, some_markets), min_size=2, max_size=9), id="catalogue"),
-        pytest.param(st.lists(some_candles, min_size=2, max_size=7), id="candlesticks"),
-        pytest.param(st.lists(st.one_of(some_quotes, some_books), min_size=2, max_size=6), id="quotes and books"),
+        pytest.param(st.lists(some_candles, min_size=2, max_size=7).map(at_different_moments), id="candlesticks"),
+        pytest.param(
+            st.lists(st.one_of(some_quotes, some_books), min_size=2, max_size=6).map(at_different_moments), id="quotes and books"
+        ),
     ],
 )
 def test_any_order_in_any_batches_ends_in_the_same_rows(

@@ -489,8 +489,8 @@ async def test_an_error_of_the_source_of_rows_comes_through_as_it_is(
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda row: row[:-1], "a row has 10 values, not the 11 of its model"),
-        (lambda row: (*row, 1), "a row has 12 values, not the 11 of its model"),
+        (lambda row: row[:-1], "row 2 has 10 values, not the 11 of its model"),
+        (lambda row: (*row, 1), "row 2 has 12 values, not the 11 of its model"),
         (
             lambda row: tuple(ZONELESS if value == NOON else value for value in row),
             "placed_at of row .* no time zone",

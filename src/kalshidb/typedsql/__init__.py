@@ -5,10 +5,11 @@ its answers. Serves any schema and imports nothing else of this project. At run 
 `describe` and `generate` belong to development.
 """
 
-from kalshidb.typedsql.bulk import BulkRows
+from kalshidb.typedsql.bulk import ArrowStream, BulkRows, OnDuplicate
 from kalshidb.typedsql.errors import (
     CardinalityError,
     DescribeError,
+    DuplicateRowError,
     LoadError,
     ParameterError,
     Place,
@@ -19,11 +20,14 @@ from kalshidb.typedsql.loading import Statements, load_statements
 from kalshidb.typedsql.runtime import BulkResult, Rows, Statement, as_jsonb
 
 __all__ = [
+    "ArrowStream",
     "BulkResult",
     "BulkRows",
     "CardinalityError",
     "DescribeError",
+    "DuplicateRowError",
     "LoadError",
+    "OnDuplicate",
     "ParameterError",
     "Place",
     "RowError",

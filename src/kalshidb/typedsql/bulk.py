@@ -1,21 +1,59 @@
 """Many rows at once: COPY into a temporary table, then the statement that stands in the SQL file, in one transaction.
 
-The staging table is created like the target's columns, so that domains and their checks apply while rows arrive. Nothing is written
-unless everything is: a failure leaves the database as it was.
+The staging table is made like the target's columns, so that domains and their checks apply while rows arrive. Nothing is written
+unless everything is: a failure leaves the database as it was. Rows are made into text a few thousand at a time, while the server
+takes in those before; memory does not grow with their number.
 """
 
-from collections.abc import Coroutine, Iterable, Sequence
-from datetime import datetime
-from typing import Any, Generic, TypeVar, get_args, overload
+import csv
+import io
+import re
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from tempfile import SpooledTemporaryFile
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
-from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor, sql
+from psycopg import AsyncConnection, AsyncCursor, AsyncRawCursor, Connection, Cursor, RawCursor, sql
 from psycopg import Error as DatabaseError
-from psycopg.rows import dict_row
-from pydantic import AwareDatetime, BaseModel
+from psycopg import errors as pg
+from psycopg.adapt import Transformer
+from psycopg.rows import DictRow, dict_row
+from pydantic import BaseModel
 
-from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb, column_names, without_zone
+from kalshidb.typedsql.errors import DuplicateRowError
+from kalshidb.typedsql.reading import column_names
+from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb
+from kalshidb.typedsql.writing import CopyText, RowValueError
 
 Model = TypeVar("Model", bound=BaseModel)
+OnDuplicate: TypeAlias = Literal["last", "error"]
+
+_POSITION = "staged_position"
+_CONFLICT = re.compile(r"\bON\s+CONFLICT\s*\(\s*(?P<columns>\w+(?:\s*,\s*\w+)*)\s*\)", re.IGNORECASE)
+_REPLAYED_IN_MEMORY = 16 << 20  # bytes of a batch believed new that are held in memory in case it is not; the rest goes to a file
+
+# What shows that keys believed new are not, or that a partition or a parent is missing: the statement's own way puts that right.
+_NOT_NEW = (pg.UniqueViolation, pg.ForeignKeyViolation, pg.CheckViolation, pg.NotNullViolation, pg.DeadlockDetected)
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Anything that speaks Arrow's stream interface: a pyarrow table or reader, a polars frame, a DuckDB result."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """Rows on their way: how COPY is told to read them, and pieces of that with the number of rows in each (None: not counted)."""
+
+    columns: sql.Composable
+    options: sql.SQL
+    pieces: Iterator[tuple[int | None, bytes]]
 
 
 class BulkRows(Generic[Model]):
@@ -27,93 +65,258 @@ class BulkRows(Generic[Model]):
             raise TypeError(f"{statement.source.full_name} is no bulk statement")
         self.statement = statement
         self.model = model
-        self._fields = tuple(model.model_fields)
-        names = column_names(model)
-        self._jsonb = frozenset(names.index(name) for name in jsonb)
-        self._times = frozenset(at for at, name in enumerate(self._fields) if _is_moment(model.model_fields[name].annotation))
-        staging, columns = sql.Identifier(bulk.staging), sql.SQL(", ").join(map(sql.Identifier, names))
+        self._names = column_names(model)
+        self._text = CopyText(model, self._names, jsonb, as_jsonb)
+        self._columns = sql.SQL(", ").join(map(sql.Identifier, self._names))
+        self._staging, self._target = sql.Identifier(bulk.staging), sql.Identifier(*bulk.like.split("."))
         self._create = sql.SQL(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS "
-            "SELECT {columns}, NULL::bigint AS staged_position FROM {like} WITH NO DATA"
-        ).format(staging=staging, columns=columns, like=sql.Identifier(*bulk.like.split(".")))
-        self._empty = sql.SQL("TRUNCATE {staging}").format(staging=staging)
-        self._copy = sql.SQL("COPY {staging} ({columns}, staged_position) FROM STDIN").format(staging=staging, columns=columns)
+            "CREATE TEMPORARY TABLE {staging} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {target} WITH NO DATA"
+        ).format(staging=self._staging, columns=self._columns, target=self._target)
+        # Numbered by the server: the last of two rows with one key wins, and CSV and Arrow bring no numbers.
+        self._number = sql.SQL(
+            "ALTER TABLE {staging} ADD COLUMN {position} bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)"
+        ).format(staging=self._staging, position=sql.Identifier(_POSITION))
+        self._made = sql.SQL("SELECT to_regclass({name}) IS NOT NULL AS made").format(name=f"pg_temp.{bulk.staging}")
+        self._empty = sql.SQL("TRUNCATE {staging} RESTART IDENTITY").format(staging=self._staging)
+        # Only a table of which every column is given can be copied into as it stands.
+        self._straight = not bulk.without
+        key = _CONFLICT.search(statement.source.sql)
+        self._key = tuple(re.split(r"\s*,\s*", key["columns"])) if key else ()
 
     @overload
-    def write(self, conn: Connection[Any], rows: Iterable[Model | tuple[Any, ...]]) -> BulkResult: ...
+    def write(
+        self,
+        conn: Connection[Any],
+        rows: Iterable[Model | tuple[Any, ...]] | ArrowStream | bytes,
+        *,
+        on_duplicate: OnDuplicate = "last",
+        known_new: bool = False,
+    ) -> BulkResult: ...
     @overload
-    def write(self, conn: AsyncConnection[Any], rows: Iterable[Model | tuple[Any, ...]]) -> Coroutine[Any, Any, BulkResult]: ...
-    def write(self, conn: AnyConnection, rows: Iterable[Model | tuple[Any, ...]]) -> BulkResult | Coroutine[Any, Any, BulkResult]:
-        """Write rows, models or tuples in the order of the model's fields; all or nothing."""
+    def write(
+        self,
+        conn: AsyncConnection[Any],
+        rows: Iterable[Model | tuple[Any, ...]] | ArrowStream | bytes,
+        *,
+        on_duplicate: OnDuplicate = "last",
+        known_new: bool = False,
+    ) -> Coroutine[Any, Any, BulkResult]: ...
+    def write(
+        self,
+        conn: AnyConnection,
+        rows: Iterable[Model | tuple[Any, ...]] | ArrowStream | bytes,
+        *,
+        on_duplicate: OnDuplicate = "last",
+        known_new: bool = False,
+    ) -> BulkResult | Coroutine[Any, Any, BulkResult]:
+        """Write rows; all or nothing.
+
+        Args:
+            conn: where to.
+            rows: models, or tuples in the order of the model's fields; or an Arrow table or stream, or CSV with a header line, whose
+                columns are found by name.
+            on_duplicate: `last`: of rows with one key the statement decides, by its custom for the last; `error`: refuse them.
+            known_new: the keys are believed to be new, so try the table itself first. Should they not be, nothing is lost but time.
+
+        Raises:
+            DuplicateRowError: two rows have one key, with `on_duplicate="error"`; names both.
+            ParameterError: a row cannot be sent; names row and field.
+            psycopg.Error: the database refuses a row; its context names the row.
+        """
+        source = self._input(rows)
+        straight = known_new and self._straight and on_duplicate == "last"
         if isinstance(conn, AsyncConnection):
-            return self._write_async(conn, rows)
-        received = 0
+            return self._write_async(conn, source, on_duplicate, straight=straight)
         with conn.transaction(), RawCursor(conn, row_factory=dict_row) as cursor:
             try:
-                cursor.execute(self._create)
-                cursor.execute(self._empty)
-                with cursor.copy(self._copy) as copy:
-                    for received, row in enumerate(rows, start=1):
-                        copy.write_row((*self._values(row), received))
-                if not received:
-                    return BulkResult(0, 0, 0, 0)
-                for step in self.statement.before:
-                    cursor.execute(step.sql.encode())
-                cursor.execute(self.statement.sql.encode())
-                counts = cursor.fetchone()
-                for step in self.statement.after:
-                    cursor.execute(step.sql.encode())
+                if straight:
+                    with SpooledTemporaryFile[bytes](_REPLAYED_IN_MEMORY) as copied:
+                        if (received := self._copied_straight(conn, cursor, source, copied)) is not None:
+                            return BulkResult(received, received)
+                        return self._staged(cursor, _replayed(source, copied), on_duplicate)
+                return self._staged(cursor, source, on_duplicate)
             except DatabaseError as error:
                 self.statement.explained(error)
                 raise
+            except RowValueError as error:
+                raise self.statement.wrong_parameter(str(error)) from None
+
+    def _staged(self, cursor: "Cursor[DictRow]", source: _Input, on_duplicate: OnDuplicate) -> BulkResult:
+        cursor.execute(self._made)
+        if _only(cursor.fetchone())["made"]:
+            cursor.execute(self._empty)
+        else:
+            cursor.execute(self._create)
+            cursor.execute(self._number)
+        with cursor.copy(self._copy_into(self._staging, source)) as copy:
+            for _, piece in source.pieces:
+                copy.write(piece)
+        received = cursor.rowcount
+        if not received:
+            return self._nothing()
+        if on_duplicate == "error":
+            cursor.execute(self._duplicates())
+            self._refuse_duplicates(cursor.fetchone())
+        for step in self.statement.before:
+            cursor.execute(step.sql.encode())
+        cursor.execute(self.statement.sql.encode())
+        counts = cursor.fetchone()
+        for step in self.statement.after:
+            cursor.execute(step.sql.encode())
         return self._result(received, counts)
 
-    async def _write_async(self, conn: AsyncConnection[Any], rows: Iterable[Model | tuple[Any, ...]]) -> BulkResult:
-        received = 0
+    def _copied_straight(
+        self, conn: Connection[Any], cursor: "Cursor[DictRow]", source: _Input, copied: "SpooledTemporaryFile[bytes]"
+    ) -> int | None:
+        """Copy into the table itself and return how many rows went, or None when they cannot go that way; keeps what it has read."""
+        with suppress(*_NOT_NEW), conn.transaction():
+            with cursor.copy(self._copy_into(self._target, source)) as copy:
+                for _, piece in source.pieces:
+                    copied.write(piece)
+                    copy.write(piece)
+            return cursor.rowcount
+        return None
+
+    async def _write_async(
+        self, conn: AsyncConnection[Any], source: _Input, on_duplicate: OnDuplicate, *, straight: bool
+    ) -> BulkResult:
         async with conn.transaction(), AsyncRawCursor(conn, row_factory=dict_row) as cursor:
             try:
-                await cursor.execute(self._create)
-                await cursor.execute(self._empty)
-                async with cursor.copy(self._copy) as copy:
-                    for received, row in enumerate(rows, start=1):
-                        await copy.write_row((*self._values(row), received))
-                if not received:
-                    return BulkResult(0, 0, 0, 0)
-                for step in self.statement.before:
-                    await cursor.execute(step.sql.encode())
-                await cursor.execute(self.statement.sql.encode())
-                counts = await cursor.fetchone()
-                for step in self.statement.after:
-                    await cursor.execute(step.sql.encode())
+                if straight:
+                    with SpooledTemporaryFile[bytes](_REPLAYED_IN_MEMORY) as copied:
+                        if (received := await self._copied_straight_async(conn, cursor, source, copied)) is not None:
+                            return BulkResult(received, received)
+                        return await self._staged_async(cursor, _replayed(source, copied), on_duplicate)
+                return await self._staged_async(cursor, source, on_duplicate)
             except DatabaseError as error:
                 self.statement.explained(error)
                 raise
+            except RowValueError as error:
+                raise self.statement.wrong_parameter(str(error)) from None
+
+    async def _staged_async(self, cursor: "AsyncCursor[DictRow]", source: _Input, on_duplicate: OnDuplicate) -> BulkResult:
+        await cursor.execute(self._made)
+        if _only(await cursor.fetchone())["made"]:
+            await cursor.execute(self._empty)
+        else:
+            await cursor.execute(self._create)
+            await cursor.execute(self._number)
+        async with cursor.copy(self._copy_into(self._staging, source)) as copy:
+            for _, piece in source.pieces:
+                await copy.write(piece)
+        received = cursor.rowcount
+        if not received:
+            return self._nothing()
+        if on_duplicate == "error":
+            await cursor.execute(self._duplicates())
+            self._refuse_duplicates(await cursor.fetchone())
+        for step in self.statement.before:
+            await cursor.execute(step.sql.encode())
+        await cursor.execute(self.statement.sql.encode())
+        counts = await cursor.fetchone()
+        for step in self.statement.after:
+            await cursor.execute(step.sql.encode())
         return self._result(received, counts)
 
-    def _values(self, row: Model | tuple[Any, ...]) -> Sequence[Any]:
-        # Not __dict__: it would miss nothing today, but a model with a private default would shift the columns.
-        if isinstance(row, BaseModel):
-            values = [getattr(row, name) for name in self._fields]
-        else:
-            values = list(row)
-            if len(values) != len(self._fields):
-                raise self.statement.wrong_parameter(
-                    f"a row has {len(values)} values, not the {len(self._fields)} of its model: {row!r:.200}"
-                )
-            for at in self._times:
-                if isinstance(values[at], datetime) and values[at].utcoffset() is None:
-                    raise self.statement.wrong_parameter(f"{self._fields[at]} of row {row!r:.200} {without_zone(values[at])}")
-        for at in self._jsonb:
-            values[at] = as_jsonb(values[at])
-        return values
+    async def _copied_straight_async(
+        self, conn: AsyncConnection[Any], cursor: "AsyncCursor[DictRow]", source: _Input, copied: "SpooledTemporaryFile[bytes]"
+    ) -> int | None:
+        with suppress(*_NOT_NEW):
+            async with conn.transaction():
+                async with cursor.copy(self._copy_into(self._target, source)) as copy:
+                    for _, piece in source.pieces:
+                        copied.write(piece)
+                        await copy.write(piece)
+                return cursor.rowcount
+        return None
 
-    def _result(self, received: int, counts: dict[str, Any] | None) -> BulkResult:
+    # -- what arrives ------------------------------------------------------------------------------------------------------------
+
+    def _input(self, rows: Iterable[Model | tuple[Any, ...]] | ArrowStream | bytes) -> _Input:
+        if isinstance(rows, bytes | bytearray | memoryview):
+            return self._csv(bytes(rows))
+        if isinstance(rows, ArrowStream):
+            return self._arrow(rows)
+        return _Input(self._columns, sql.SQL(""), self._text.chunks(rows, Transformer()))
+
+    def _csv(self, content: bytes) -> _Input:
+        """Read the header line for the order of the columns; the server reads the rest."""
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+        header = next(csv.reader(text), [])
+        self._known(header)
+        columns = sql.SQL(", ").join(map(sql.Identifier, header))
+        return _Input(columns, sql.SQL(" WITH (FORMAT csv, HEADER true)"), iter([(None, content.removeprefix(b"\xef\xbb\xbf"))]))
+
+    def _arrow(self, table: ArrowStream) -> _Input:
+        from kalshidb.typedsql.arrow import ARROW_COPY_OPTIONS, copy_text_from_arrow  # noqa: PLC0415  (pyarrow is an extra)
+
+        names, pieces = copy_text_from_arrow(table, self.model)
+        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        return _Input(columns, sql.SQL(ARROW_COPY_OPTIONS), ((None, piece) for piece in pieces))
+
+    def _known(self, header: Sequence[str]) -> None:
+        required = {
+            name for name, field in zip(self._names, self.model.model_fields.values(), strict=True) if field.is_required()
+        }
+        unknown, missing = [name for name in header if name not in self._names], sorted(required - set(header))
+        if unknown or missing or len(set(header)) != len(header):
+            problem = (
+                f"unknown column {unknown[0]!r}"
+                if unknown
+                else f"no column {missing[0]!r}"
+                if missing
+                else "a column occurs twice"
+            )
+            raise self.statement.wrong_parameter(f"header line of the CSV: {problem}; the columns are {', '.join(self._names)}")
+
+    # -- what is sent ------------------------------------------------------------------------------------------------------------
+
+    def _copy_into(self, table: sql.Identifier, source: _Input) -> sql.Composed:
+        return sql.SQL("COPY {table} ({columns}) FROM STDIN{options}").format(
+            table=table, columns=source.columns, options=source.options
+        )
+
+    def _duplicates(self) -> sql.Composed:
+        if not self._key:
+            raise self.statement.wrong_parameter("on_duplicate='error' needs a statement with ON CONFLICT (columns)")
+        key = sql.SQL(", ").join(map(sql.Identifier, self._key))
+        position = sql.Identifier(_POSITION)
+        return sql.SQL(
+            "SELECT min({position}) AS first, max({position}) AS second, row({key})::text AS key FROM {staging} "
+            "GROUP BY {key} HAVING count(*) > 1 ORDER BY 2 LIMIT 1"
+        ).format(position=position, key=key, staging=self._staging)
+
+    def _refuse_duplicates(self, found: DictRow | None) -> None:
+        if found is not None:
+            raise DuplicateRowError(
+                self.statement.source.place,
+                self.statement.source.full_name,
+                f"rows {found['first']} and {found['second']} have one key, ({', '.join(self._key)}) = {found['key']}",
+            )
+
+    def _result(self, received: int, counts: DictRow | None) -> BulkResult:
         if counts is None:
             raise self.statement.wrong_count("a bulk statement answers one row of counts, none came")
         if "written" in counts:
             return BulkResult(received, counts["written"])
         return BulkResult(received, counts["inserted"] + counts["updated"], counts["inserted"], counts["updated"])
 
+    @staticmethod
+    def _nothing() -> BulkResult:
+        return BulkResult(0, 0, 0, 0)
 
-def _is_moment(annotation: object) -> bool:
-    return AwareDatetime in (annotation, *get_args(annotation))
+
+def _replayed(source: _Input, copied: "SpooledTemporaryFile[bytes]") -> _Input:
+    """Return the same input again: first what was read already, then the rest."""
+
+    def again() -> Iterator[tuple[int | None, bytes]]:
+        copied.seek(0)
+        while piece := copied.read(1 << 20):
+            yield None, piece
+
+    return _Input(source.columns, source.options, chain(again(), source.pieces))
+
+
+def _only(row: DictRow | None) -> DictRow:
+    assert row is not None  # noqa: S101  (a SELECT without FROM answers one row)
+    return row

@@ -46,5 +46,9 @@ class CardinalityError(StatementError):
     """A statement that promises one row, or at most one, gave another number."""
 
 
+class DuplicateRowError(StatementError):
+    """Two rows of one bulk input have the same key, and the caller asked to be told."""
+
+
 class RowError(StatementError):
     """A row that came from the database or is to go there does not fit the model."""

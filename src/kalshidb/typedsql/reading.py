@@ -6,24 +6,36 @@ has one type from top to bottom. So whole columns are checked, a few thousand ro
 or the model says something that cannot be checked by column, Pydantic reads the rows one by one and says what is wrong.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from operator import attrgetter
 from types import NoneType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin
 from uuid import UUID
 
-from psycopg import Column
-from pydantic import BaseModel
+from psycopg.adapt import AdaptersMap
+from psycopg.types.array import ArrayLoader
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
 Values = Sequence[Any]
-Check = Callable[[Values, Column], bool]
+Check = Callable[[Values, "Digits"], bool]
+Misfit = Callable[[ValidationError], Exception]
 
 CHUNK_ROWS = 4_096  # enough for the cost of a column's check to vanish, little enough to stay in the processor's cache
 FEW_ROWS = 8  # below, reading row by row is as fast
+_MANY_SHAPES = 100  # a statement has one, or a few where databases differ
+_ANY = 1_000_000
+_NUMERIC = 1700  # the type's oid, the same everywhere
 
 # What the schema of a Pydantic field may say for its column to be checked whole; anything else is Pydantic's to judge.
 _TYPES: dict[str, type] = {
@@ -49,42 +61,167 @@ _HARMLESS = {"type", "metadata", "microseconds_precision"}
 _zone = attrgetter("tzinfo")
 
 
-class ModelReader(Generic[Model]):
-    """Reads rows of one result into one model."""
+class Cursor(Protocol):
+    """What a reader asks a cursor, sync or async."""
 
-    def __init__(self, model: type[Model]) -> None:
+    @property
+    def pgresult(self) -> "PGresult | None":
+        """The result as libpq has it. psycopg's own description is made anew at each look, and takes longer than a row."""
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        """The types that psycopg knows here."""
+
+
+class Reader(Protocol[Row]):
+    """Turns the rows of a result into what the caller gets."""
+
+    def read(self, cursor: Cursor, rows: Sequence[Values]) -> list[Row]:
+        """Return what the rows become."""
+
+
+class ValueReader:
+    """Reads the only column of a result; into a type that only Python and the database know (an enum), if one is given."""
+
+    def __init__(self, type_: Any, misfit: Misfit) -> None:  # noqa: ANN401  (any annotation)
+        self._validate = None if type_ is None else TypeAdapter(type_).validate_python
+        self._is_list = _is_list(type_)
+        self._misfit = misfit
+
+    def read(self, cursor: Cursor, rows: Sequence[Values]) -> list[Any]:
+        """Return the values."""
+        if self._validate is None:
+            return [value for (value,) in rows]
+        array = _Texts(0, cursor)  # type: ignore[arg-type]  # psycopg asks for less than it says
+        try:
+            return [
+                None
+                if value is None
+                else self._validate(array.load(value.encode()) if self._is_list and isinstance(value, str) else value)
+                for (value,) in rows
+            ]
+        except ValidationError as error:
+            raise self._misfit(error) from error
+
+
+class Digits(NamedTuple):
+    """How many digits the server lets a column have; None where it is no numeric or has no limit."""
+
+    precision: int | None
+    scale: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Where the columns of a result go in a model.
+
+    Attributes:
+        known: the columns that the model has, and their places.
+        lists: those of them that are arrays.
+        order: the places of the model's fields, or None when the result lacks some.
+    """
+
+    known: tuple[tuple[str, int], ...]
+    lists: tuple[tuple[str, int], ...]
+    order: tuple[int, ...] | None
+
+
+class ModelReader(Generic[Model]):
+    """Reads rows into models.
+
+    Columns that the model does not know are left out, so that old code reads a database that has grown.
+
+    Args:
+        model: the model.
+        misfit: makes the error for a row that does not fit.
+    """
+
+    def __init__(self, model: type[Model], misfit: Misfit) -> None:
         self.model = model
-        self._names = tuple(model.model_fields)
+        self._misfit = misfit
+        self._fields = tuple(model.model_fields)
+        self._names = column_names(model)
+        self._lists = frozenset(
+            name for name, field in zip(self._names, model.model_fields.values(), strict=True) if _is_list(field.annotation)
+        )
         self._checks = column_checks(model)
+        self._shapes: dict[tuple[bytes | None, ...], _Shape] = {}
+        # The core validator called directly: model_validate() would cost one more Python call a row.
         self._validate: Callable[[dict[str, Any]], Model] = model.__pydantic_validator__.validate_python
 
-    def read(self, description: Sequence[Column], rows: Sequence[Values]) -> list[Model]:
-        """Return the rows as models.
-
-        Columns that the model does not know are left out, so that old code reads a database that has grown.
-
-        Raises:
-            pydantic.ValidationError: a value does not fit; the location is the column's name.
-        """
-        places = {column.name: at for at, column in enumerate(description)}
-        known = [(name, places[name]) for name in self._names if name in places]
-        if self._checks is None or len(known) < len(self._names) or len(rows) < FEW_ROWS:
-            return self._one_by_one(known, rows)
-        in_order = [at for _, at in known] == list(range(len(description)))
+    def read(self, cursor: Cursor, rows: Sequence[Values]) -> list[Model]:
+        """Return the rows as models."""
+        result = cursor.pgresult
+        if not rows or result is None:
+            return []
+        # A statement's results look alike: what is found out about one is kept for the next.
+        names = tuple(map(result.fname, range(result.nfields)))
+        shape = self._shapes.get(names) or self._shape(names)
+        order = shape.order
+        if self._checks is None or order is None or len(rows) < FEW_ROWS:
+            return self._one_by_one(shape, cursor, rows)
+        in_order = order == tuple(range(len(names)))
+        digits = [_digits(result.ftype(at), result.fmod(at)) for at in order]
         made: list[Model] = []
         for begin in range(0, len(rows), CHUNK_ROWS):
             chunk = rows[begin : begin + CHUNK_ROWS]
-            columns = list(zip(*chunk, strict=True))
-            if all(check(columns[at], description[at]) for check, (_, at) in zip(self._checks, known, strict=True)):
-                values = chunk if in_order else zip(*(columns[at] for _, at in known), strict=True)
-                made.extend(_built(self.model, self._names, values))
+            every = list(zip(*chunk, strict=True))
+            columns = [every[at] for at in order]
+            if all(map(_passes, self._checks, columns, digits)):
+                made.extend(_built(self.model, self._fields, chunk if in_order else zip(*columns, strict=True)))
             else:
-                made.extend(self._one_by_one(known, chunk))
+                made.extend(self._one_by_one(shape, cursor, chunk))
         return made
 
-    def _one_by_one(self, known: Sequence[tuple[str, int]], rows: Iterable[Values]) -> list[Model]:
-        validate = self._validate
-        return [validate({name: row[at] for name, at in known}) for row in rows]
+    def _shape(self, names: tuple[bytes | None, ...]) -> _Shape:
+        places = {(name or b"").decode(): at for at, name in enumerate(names)}
+        known = tuple((name, places[name]) for name in self._names if name in places)
+        lists = tuple((name, at) for name, at in known if name in self._lists)
+        shape = _Shape(known, lists, tuple(at for _, at in known) if len(known) == len(self._names) else None)
+        if len(self._shapes) < _MANY_SHAPES:
+            self._shapes[names] = shape
+        return shape
+
+    def _one_by_one(self, shape: _Shape, cursor: Cursor, rows: Sequence[Values]) -> list[Model]:
+        known, validate = shape.known, self._validate
+        try:
+            if not shape.lists:
+                return [validate({name: row[at] for name, at in known}) for row in rows]
+            # psycopg knows no types that were made in the database: an array of such comes as text, and as an array of texts it validates.
+            array = _Texts(0, cursor)  # type: ignore[arg-type]  # psycopg asks for less than it says
+            return [
+                validate(
+                    {name: row[at] for name, at in known}
+                    | {name: array.load(row[at].encode()) for name, at in shape.lists if isinstance(row[at], str)}
+                )
+                for row in rows
+            ]
+        except ValidationError as error:
+            raise self._misfit(error) from error
+
+
+def _digits(type_: int, modifier: int) -> Digits:
+    if type_ != _NUMERIC or modifier < 0:
+        return Digits(None, None)
+    scale = (modifier - 4) & 0x7FF
+    return Digits((modifier - 4 >> 16) & 0xFFFF, scale - 0x800 if scale & 0x400 else scale)
+
+
+def _passes(check: Check, values: Values, digits: Digits) -> bool:
+    return check(values, digits)
+
+
+class _Texts(ArrayLoader):
+    base_oid = 25  # text
+
+
+def _is_list(annotation: object) -> bool:
+    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
+
+
+def column_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the database's names of a model's fields; they differ where the name is taken in Python (`class_` for class)."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def _built(model: type[Model], names: Sequence[str], rows: Iterable[Values]) -> Iterator[Model]:
@@ -118,53 +255,70 @@ def _check(schema: dict[str, Any], *, nullable: bool) -> Check | None:
     if kind == "nullable":
         return _check(schema["schema"], nullable=True)
     if kind == "any":
-        return lambda _values, _column: True
+        return lambda _values, _digits: True
     if kind == "literal":
         words = frozenset(schema["expected"]) | ({None} if nullable else set[None]())
-        return lambda values, _column: _hashable_within(values, words)
-    if kind not in _TYPES or not set(schema) <= _HARMLESS | _KEYS.get(kind, set()):
+        return lambda values, _digits: _hashable_within(values, words)
+    if kind not in _TYPES or not set(schema) <= _HARMLESS | _KEYS.get(kind, set()) or not _is_plain(schema.get("pattern", "")):
         return None
     allowed = frozenset({_TYPES[kind], NoneType} if nullable else {_TYPES[kind]})
     limits = _limits(schema)
     if not limits:
-        return lambda values, _column: set(map(type, values)) <= allowed
+        return lambda values, _digits: set(map(type, values)) <= allowed
 
-    def check(values: Values, column: Column) -> bool:
+    def check(values: Values, digits: Digits) -> bool:
         if not set(map(type, values)) <= allowed:
             return False
         present = [value for value in values if value is not None] if nullable else values
         try:
-            return not present or all(limit(present, column) for limit in limits)
+            return not present or all(limit(present, digits) for limit in limits)
         except InvalidOperation:  # NaN has no order
             return False
 
     return check
 
 
+def _is_plain(pattern: str) -> bool:
+    """Tell whether Python's regular expressions mean the same by a pattern as Pydantic's: nothing but simple classes and counts."""
+    return re.fullmatch(r"\^?(?:\\[SsDdWw.]|\[[\w.:-]+\]|[\w-]|[+*?]|\{\d+(?:,\d*)?\})*\$?", pattern) is not None
+
+
+_RANGES: tuple[tuple[str, Callable[[Values], Any], Callable[[Any, Any], bool]], ...] = (
+    ("ge", min, operator.ge),
+    ("gt", min, operator.gt),
+    ("le", max, operator.le),
+    ("lt", max, operator.lt),
+)
+
+
+def _within(
+    ends: Callable[[Values], Any], holds: Callable[[Any, Any], bool], limit: object, values: Values, _digits: Digits
+) -> bool:
+    return holds(ends(values), limit)
+
+
 def _limits(schema: dict[str, Any]) -> list[Check]:
     limits: list[Check] = []
-    if "ge" in schema:
-        limits.append(lambda values, _column, least=schema["ge"]: bool(min(values) >= least))
-    if "gt" in schema:
-        limits.append(lambda values, _column, below=schema["gt"]: bool(min(values) > below))
-    if "le" in schema:
-        limits.append(lambda values, _column, most=schema["le"]: bool(max(values) <= most))
-    if "lt" in schema:
-        limits.append(lambda values, _column, above=schema["lt"]: bool(max(values) < above))
+    for word, ends, holds in _RANGES:
+        if word in schema:
+            limits.append(partial(_within, ends, holds, schema[word]))
     if "max_digits" in schema or "decimal_places" in schema:
-        digits, places = schema.get("max_digits"), schema.get("decimal_places")
-        # The server itself vouches for the digits of a numeric(p, s) column.
+        most, places = schema.get("max_digits", _ANY), schema.get("decimal_places", _ANY)
+        # The server itself vouches for the digits of a numeric(p, s) column; where it does not, Pydantic counts them.
         limits.append(
-            lambda _values, column: (digits is None or (column.precision or 1_000) <= digits)
-            and (places is None or (column.scale if column.scale is not None else 1_000) <= places)
+            lambda _values, digits: (
+                digits.precision is not None and digits.scale is not None and digits.precision <= most and digits.scale <= places
+            )
         )
     if "pattern" in schema:
-        matches = re.compile(schema["pattern"]).search
-        limits.append(lambda values, _column: all(map(matches, set(values))))
+        # Python's $ would let a line feed at the end pass, Pydantic's does not.
+        pattern = str(schema["pattern"])
+        matches = re.compile(pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern).search
+        limits.append(lambda values, _digits: all(map(matches, set(values))))
     if schema.get("tz_constraint") == "aware":
-        limits.append(lambda values, _column: None not in set(map(_zone, values)))
+        limits.append(lambda values, _digits: None not in set(map(_zone, values)))
     elif schema.get("tz_constraint") == "naive":
-        limits.append(lambda values, _column: set(map(_zone, values)) == {None})
+        limits.append(lambda values, _digits: set(map(_zone, values)) == {None})
     return limits
 
 

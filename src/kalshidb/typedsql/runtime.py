@@ -4,22 +4,25 @@ The generated functions call in here; each promise a statement makes about its r
 rows affected) is one method. Everything that does not wait for the server is shared; what waits is written twice, side by side.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from itertools import count
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from uuid import UUID
 
 import simplejson
 from psycopg import AsyncConnection, AsyncRawCursor, AsyncRawServerCursor, Connection, RawCursor, RawServerCursor
 from psycopg import Error as DatabaseError
 from psycopg.pq import TransactionStatus
-from psycopg.rows import RowMaker, no_result
-from psycopg.types.array import ArrayLoader
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from kalshidb.typedsql.errors import CardinalityError, LoadError, ParameterError, RowError
+from kalshidb.typedsql.reading import ModelReader, Reader, ValueReader
+from kalshidb.typedsql.reading import column_names as column_names
 from kalshidb.typedsql.source import StatementSource
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Params = Sequence[Any]
 AnyConnection = Connection[Any] | AsyncConnection[Any]
 
+_PLAIN = frozenset({str, int, bool, Decimal, UUID})  # values that need no second look before they are sent
 _STREAM_ROWS = 2_000  # rows a round trip of a streamed statement: large enough to hide the round trip, small enough for memory
 _stream_numbers = count()
 
@@ -61,6 +65,7 @@ class Statement:
     def __init__(self, source: StatementSource, sql: str) -> None:
         self.source = source
         self.sql = sql
+        self._query = sql.encode()
         self.before: tuple[Statement, ...] = ()
         self.after: tuple[Statement, ...] = ()
 
@@ -85,6 +90,9 @@ class Statement:
         """
         sent: list[Any] = []
         for name, value in zip(self.source.parameters, params, strict=True):
+            if type(value) in _PLAIN:
+                sent.append(value)
+                continue
             if value is None and name not in self.source.nullable_parameters:
                 raise self.wrong_parameter(f"parameter {name} is None; it takes no null")
             values = _several(value)
@@ -103,6 +111,13 @@ class Statement:
     def explained(self, error: DatabaseError) -> None:
         """Add to a database error which statement it came from; type and SQLSTATE stay what they are."""
         error.add_note(f"{self.source.place}: {self.source.full_name}")
+
+    def misfit(self, error: ValidationError) -> RowError:
+        """Return the error for a row that does not fit its model; it names the column."""
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"column {where}: {first['msg']} (value {first['input']!r:.200})"
+        return RowError(self.source.place, self.source.full_name, problem)
 
     def wrong_count(self, promised: str) -> CardinalityError:
         """Return the error for a broken promise of cardinality."""
@@ -131,14 +146,14 @@ class Statement:
 
     def _execute(self, cursor: "Cursor[Any]", params: Params) -> None:
         try:
-            cursor.execute(self.sql.encode(), self.checked(params))
+            cursor.execute(self._query, self.checked(params))
         except DatabaseError as error:
             self.explained(error)
             raise
 
     async def _execute_async(self, cursor: "AsyncCursor[Any]", params: Params) -> None:
         try:
-            await cursor.execute(self.sql.encode(), self.checked(params))
+            await cursor.execute(self._query, self.checked(params))
         except DatabaseError as error:
             self.explained(error)
             raise
@@ -167,19 +182,19 @@ def _exact_json(value: object) -> str:
 class Rows(Generic[Row]):
     """A statement together with what its rows become: a model, or one value."""
 
-    def __init__(self, statement: Statement, row_factory: "Callable[[Cursor[Any] | AsyncCursor[Any]], RowMaker[Row]]") -> None:
+    def __init__(self, statement: Statement, reader: Reader[Row]) -> None:
         self.statement = statement
-        self._row_factory = row_factory
+        self.reader = reader
 
     @classmethod
     def of_model(cls, statement: Statement, model: type[Model]) -> "Rows[Model]":
         """Rows become validated models."""
-        return Rows(statement, _model_rows(statement, model))
+        return Rows(statement, ModelReader(model, statement.misfit))
 
     @classmethod
     def of_value(cls, statement: Statement, type_: Any = None) -> "Rows[Any]":  # noqa: ANN401
         """Rows become their only column; of a type that only Python and the database know (an enum), if one is given."""
-        return Rows(statement, _value_rows if type_ is None else _typed_value_rows(statement, type_))
+        return Rows(statement, ValueReader(type_, statement.misfit))
 
     @overload
     def many(self, conn: Connection[Any], params: Params) -> list[Row]: ...
@@ -189,14 +204,15 @@ class Rows(Generic[Row]):
         """Run it and return all rows."""
         if isinstance(conn, AsyncConnection):
             return self._many_async(conn, params)
-        with RawCursor(conn, row_factory=self._row_factory) as cursor:
-            self.statement._execute(cursor, params)
-            return cursor.fetchall()
+        # Not closed: what a client-side cursor holds goes with it.
+        cursor = RawCursor(conn, row_factory=tuple_row)
+        self.statement._execute(cursor, params)
+        return self.reader.read(cursor, cursor.fetchall())
 
     async def _many_async(self, conn: AsyncConnection[Any], params: Params) -> list[Row]:
-        async with AsyncRawCursor(conn, row_factory=self._row_factory) as cursor:
-            await self.statement._execute_async(cursor, params)
-            return await cursor.fetchall()
+        cursor = AsyncRawCursor(conn, row_factory=tuple_row)
+        await self.statement._execute_async(cursor, params)
+        return self.reader.read(cursor, await cursor.fetchall())
 
     @overload
     def optional(self, conn: Connection[Any], params: Params) -> Row | None: ...
@@ -249,26 +265,32 @@ class Rows(Generic[Row]):
         return self._stream_sync(conn, params)
 
     def _stream_sync(self, conn: Connection[Any], params: Params) -> Iterator[Row]:
-        with RawServerCursor(conn, self._cursor_name(), row_factory=self._row_factory, withhold=_alone(conn)) as cursor:
-            cursor.itersize = _STREAM_ROWS
+        with RawServerCursor(conn, self._cursor_name(), row_factory=tuple_row, withhold=_alone(conn)) as cursor:
             self.statement._execute(cursor, params)
-            try:
-                yield from cursor
-            except DatabaseError as error:
-                self.statement.explained(error)
-                raise
+            while rows := self._fetched(cursor):
+                yield from self.reader.read(cursor, rows)
+
+    def _fetched(self, cursor: "Cursor[TupleRow]") -> list[TupleRow]:
+        try:
+            return cursor.fetchmany(_STREAM_ROWS)
+        except DatabaseError as error:
+            self.statement.explained(error)
+            raise
 
     async def _stream_async(self, conn: AsyncConnection[Any], params: Params) -> AsyncIterator[Row]:
         name = self._cursor_name()
-        async with AsyncRawServerCursor(conn, name, row_factory=self._row_factory, withhold=_alone(conn)) as cursor:
-            cursor.itersize = _STREAM_ROWS
+        async with AsyncRawServerCursor(conn, name, row_factory=tuple_row, withhold=_alone(conn)) as cursor:
             await self.statement._execute_async(cursor, params)
-            try:
-                async for row in cursor:
+            while rows := await self._fetched_async(cursor):
+                for row in self.reader.read(cursor, rows):
                     yield row
-            except DatabaseError as error:
-                self.statement.explained(error)
-                raise
+
+    async def _fetched_async(self, cursor: "AsyncCursor[TupleRow]") -> list[TupleRow]:
+        try:
+            return await cursor.fetchmany(_STREAM_ROWS)
+        except DatabaseError as error:
+            self.statement.explained(error)
+            raise
 
     def _cursor_name(self) -> str:
         # Numbered: one stream may be read inside another of the same statement.
@@ -278,87 +300,3 @@ class Rows(Generic[Row]):
 def _alone(conn: AnyConnection) -> bool:
     """Tell whether a statement on this connection would be a transaction of its own."""
     return conn.autocommit and conn.info.transaction_status is TransactionStatus.IDLE
-
-
-def _value_rows(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Any]:
-    return lambda values: values[0]
-
-
-def _typed_value_rows(statement: Statement, type_: Any) -> "Callable[[Cursor[Any] | AsyncCursor[Any]], RowMaker[Any]]":  # noqa: ANN401
-    validate = TypeAdapter(type_).validate_python
-
-    def factory(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Any]:
-        array = _Texts(0, cursor)
-
-        def make(values: Sequence[Any]) -> Any:  # noqa: ANN401  (whatever the type is)
-            (value,) = values
-            if value is None:
-                return None
-            try:
-                return validate(array.load(value.encode()) if _is_list(type_) and isinstance(value, str) else value)
-            except ValidationError as error:
-                raise row_error(statement, error) from error
-
-        return make
-
-    return factory
-
-
-def _model_rows(statement: Statement, model: type[Model]) -> "Callable[[Cursor[Any] | AsyncCursor[Any]], RowMaker[Model]]":
-    # The core validator called directly: model_validate() would cost one more Python call a row.
-    validate = model.__pydantic_validator__.validate_python
-
-    wanted = frozenset(column_names(model))
-    lists = frozenset(
-        name for name, field in zip(column_names(model), model.model_fields.values(), strict=True) if _is_list(field.annotation)
-    )
-
-    def factory(cursor: "Cursor[Any] | AsyncCursor[Any]") -> RowMaker[Model]:
-        if cursor.description is None:
-            return no_result
-        # A column that a later migration added is no concern of this code: it is left out, so that old code reads new databases.
-        known = [(at, column.name) for at, column in enumerate(cursor.description) if column.name in wanted]
-        # psycopg knows no types that were made in the database, so an array of such comes as text: as an array of texts it validates.
-        unknown = [
-            (at, column.name)
-            for at, column in enumerate(cursor.description)
-            if column.name in lists and cursor.adapters.types.get(column.type_code) is None
-        ]
-        array = _Texts(0, cursor) if unknown else None
-
-        def make(values: Sequence[Any]) -> Model:
-            row = {name: values[at] for at, name in known}
-            if array is not None:
-                row |= {name: array.load(values[at].encode()) for at, name in unknown if values[at] is not None}
-            try:
-                return validate(row)  # type: ignore[no-any-return]
-            except ValidationError as error:
-                raise row_error(statement, error) from error
-
-        return make
-
-    return factory
-
-
-class _Texts(ArrayLoader):
-    base_oid = 25  # text
-
-
-def _is_list(annotation: object) -> bool:
-    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
-
-
-def column_names(model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the database's names of a model's fields; they differ where the name is taken in Python (`class_` for class)."""
-    return tuple(field.alias or name for name, field in model.model_fields.items())
-
-
-def row_error(statement: Statement, error: ValidationError) -> RowError:
-    """Say which field of a row does not fit, in the statement's name."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return RowError(
-        statement.source.place,
-        statement.source.full_name,
-        f"column {where}: {first['msg']} (value {first['input']!r:.200})",
-    )

@@ -18,13 +18,16 @@ from psycopg.adapt import PyFormat
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-
 Model = TypeVar("Model", bound=BaseModel)
 Values = Sequence[Any]
 
-CHUNK_ROWS = 2_000  # one write to the server each: the server works on it while the next is made
+CHUNK_ROWS = 500  # one write to the server each, small enough for the processor's cache; the server works while the next is made
 NULL = r"\N"
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+
+class RowValueError(Exception):
+    """A row that cannot be written; says which, and which field."""
 
 
 class CopyText(Generic[Model]):
@@ -32,31 +35,31 @@ class CopyText(Generic[Model]):
 
     Args:
         model: the model of the rows; tuples have the order of its fields.
+        names: the database's names of its fields.
         jsonb: names of the columns that are jsonb, whose values are written as JSON whatever they are.
         json: turns a value of such a column into what is written.
     """
 
-    def __init__(self, model: type[Model], jsonb: Iterable[str], json: Callable[[object], Jsonb | None]) -> None:
+    def __init__(
+        self, model: type[Model], names: Sequence[str], jsonb: Iterable[str], json: Callable[[object], Jsonb | None]
+    ) -> None:
         self._model = model
-        self._names = tuple(model.model_fields)
+        self._names = tuple(names)
         self._jsonb = frozenset(self._names.index(name) for name in jsonb)
         self._json = json
-        self._values: Callable[[Any], Values] = (
-            attrgetter(*self._names) if len(self._names) > 1 else lambda row: (getattr(row, self._names[0]),)
-        )
+        fields = tuple(model.model_fields)
+        self._values: Callable[[Any], Values] = attrgetter(*fields) if len(fields) > 1 else lambda row: (getattr(row, fields[0]),)
 
     def chunks(self, rows: Iterable[Model | Values], transformer: Transformer) -> Iterator[tuple[int, bytes]]:
-        """Yield the rows as text, with how many of them: one line a row, and the row's number as a last column.
+        """Yield the rows as text, one line each, with how many of them.
 
         Raises:
-            ValueError: a row has another number of values than the model has fields; names the row.
-            TypeError: a time has no zone; names row and field.
+            RowValueError: a row has another number of values than the model has fields, or a time without zone.
         """
         iterator, done = iter(rows), 0
         while chunk := list(islice(iterator, CHUNK_ROWS)):
             columns = self._columns(chunk, done)
             written = [self._written(at, values, done, transformer) for at, values in enumerate(columns)]
-            written.append(map(str, range(done + 1, done + len(chunk) + 1)))
             done += len(chunk)
             yield len(chunk), ("\n".join(map("\t".join, zip(*written, strict=True))) + "\n").encode()
 
@@ -65,7 +68,7 @@ class CopyText(Generic[Model]):
         rows = [self._values(row) if isinstance(row, model) else row for row in chunk]
         for at, row in enumerate(rows, start=done + 1):
             if len(row) != len(self._names):
-                raise ValueError(f"row {at}: {len(row)} values, there are {len(self._names)} columns: {', '.join(self._names)}")
+                raise RowValueError(f"row {at} has {len(row)} values, not the {len(self._names)} of its model: {row!r:.200}")
         return list(zip(*rows, strict=True))
 
     def _written(self, at: int, values: Values, done: int, transformer: Transformer) -> Iterable[str]:
@@ -90,11 +93,12 @@ class CopyText(Generic[Model]):
         return [_dumped(value, transformer) for value in values]
 
     def _refuse_naive(self, at: int, values: Values, done: int) -> None:
+        if all(value.utcoffset() is not None for value in set(values) if isinstance(value, datetime)):
+            return
         for number, value in enumerate(values, start=done + 1):
             if isinstance(value, datetime) and value.utcoffset() is None:
-                raise TypeError(
-                    f"row {number}: {self._names[at]} has no time zone ({value.isoformat()}); write tzinfo=UTC or what zone it is in"
-                )
+                problem = f"has no time zone ({value.isoformat()}); write tzinfo=UTC or what zone it is in"
+                raise RowValueError(f"{self._names[at]} of row {number} {problem}")
 
 
 def _dumped(value: object, transformer: Transformer) -> str:
