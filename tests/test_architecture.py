@@ -21,6 +21,8 @@ ALLOWED = {
     "exchange": {"models"},
     "ingest": {"exchange", "models", "queries", "typedsql"},
 }
+# The engine's command has to have a server to ask and migrations to apply; the engine itself knows neither.
+COMMANDS = {"typedsql/__main__.py": {"postgres", "migration"}}
 TOP = {"cli", "demo", "__main__", "__init__"}
 
 
@@ -53,8 +55,9 @@ def test_a_module_imports_only_rooms_below_its_own(module: Path) -> None:
     if room in TOP:
         return
     assert room in ALLOWED, f"{module}: a new room; say here what it may import"
+    allowed = ALLOWED[room] | COMMANDS.get(module.relative_to(ROOT).as_posix(), set())
     for line, other in imported_rooms(module):
-        assert other == room or other in ALLOWED[room], f"{module}:{line}: {room} may not import {other}"
+        assert other == room or other in allowed, f"{module}:{line}: {room} may not import {other}"
 
 
 def test_the_rule_sees_imports_inside_functions(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -424,13 +423,13 @@ def generate(
     check: Annotated[bool, typer.Option("--check", help="Only say whether SQL and Python agree; needs no database.")] = False,
 ) -> None:
     """Write the typed models and functions anew from migrations/ and queries/. For those who change the SQL."""
-    from kalshidb.typedsql import describe, generate, load_statements  # noqa: PLC0415  (development only)
+    from kalshidb.typedsql import generate  # noqa: PLC0415  (development only)
+    from kalshidb.typedsql.__main__ import GenerateError, generate_project  # noqa: PLC0415
 
-    queries = sql_dir("queries").resolve()
     package = Path(__file__).resolve().parent
     project = generate.Project(
         migrations=sql_dir("migrations").resolve(),
-        queries=queries,
+        queries=sql_dir("queries").resolve(),
         package="kalshidb",
         out=package,
         locate='sql_dir("queries")',
@@ -444,13 +443,10 @@ def generate(
             raise typer.Exit(FAILED)
         out.print("generated files are fresh")
         return
-    # A server of its own, always: what is generated must not depend on the database that somebody happens to use.
-    with tempfile.TemporaryDirectory(prefix="kalshidb-generate-") as folder, postgres.EmbeddedPostgres(Path(folder)) as server:
-        scratch = server.ensure_database()
-        apply_migrations(scratch)
-        with postgres.connect(scratch) as conn:
-            database = describe.describe(conn, load_statements(queries))
-    touched = generate.write(generate.render(project, database))
+    try:
+        touched = generate_project(project)
+    except GenerateError as error:
+        _fail(str(error))
     for path in touched:
         out.print(f"wrote {path.relative_to(package.parent)}", markup=False)
     if not touched:

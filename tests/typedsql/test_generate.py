@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+import kalshidb
 from kalshidb.typedsql import Statements, describe, generate, load_statements
 from kalshidb.typedsql.generate import NameClashError, Project, UnknownTypeError, class_name
 
@@ -249,7 +250,7 @@ def sync(conn: Connection[Any], rows: list[OrderInput]) -> None:
     assert_type(audit.saw(conn, order_id=1, seen_by="x"), int)
     found = shop.orders_with(conn, statuses=[Status.OPEN], side="buy", since=datetime.now(UTC), low=None)
     assert_type(found, list[OrdersWithRow])
-    assert_type(found[0].history, list[Status] | None)
+    assert_type(found[0].history, list[Status | None] | None)
     assert_type(Oddity(class_="x", hidden=1).class_, str)
 
 
@@ -276,6 +277,7 @@ def test_the_generated_package_and_its_users_pass_mypy_strict(project: Project) 
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--config-file", config, "--cache-dir", os.devnull, user, project.out],
         capture_output=True, text=True, check=False, cwd=project.out.parent,
+        env=os.environ | {"MYPYPATH": str(Path(kalshidb.__file__).parents[1])},
     )  # fmt: skip
     assert done.stdout.startswith("Success"), done.stdout + done.stderr
 
@@ -354,7 +356,10 @@ def test_a_type_without_a_python_type_is_named(
     load: Callable[[str], Statements], shop: psycopg.Connection, tmp_path: Path
 ) -> None:
     statements = load("-- name: f()\nSELECT point(1, 2) AS p")
-    with pytest.raises(UnknownTypeError, match=r"^pg_catalog.point has no Python type yet; cast it in the SQL"):
+    with pytest.raises(
+        UnknownTypeError,
+        match=r"^queries/shop/test.sql:1: shop.f: column p: pg_catalog.point has no Python type; cast it in the SQL",
+    ):
         generate.render(project_at(tmp_path), describe.describe(shop, statements))
 
 

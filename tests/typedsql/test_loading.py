@@ -63,12 +63,25 @@ def test_equal_names_in_two_files_of_a_folder_are_refused_and_both_places_are_na
     )
 
 
-@pytest.mark.parametrize("name", ["orders.sql", "shop/deep/orders.sql", "class/orders.sql", "my-shop/orders.sql"])
+@pytest.mark.parametrize("name", ["class.sql", "my-shop.sql", "shop/deep/orders.sql", "class/orders.sql", "my-shop/orders.sql"])
 def test_a_file_that_could_become_no_module_is_refused(queries: Path, name: str) -> None:
     path = write(queries.parent, name, "-- name: f()\nSELECT 1;\n")
-    with pytest.raises(LoadError, match="statements stand in a folder") as caught:
+    with pytest.raises(LoadError, match="statements stand right below queries/ or in one folder there") as caught:
         load_statements(queries)
     assert caught.value.place.file == path
+
+
+def test_a_file_in_no_folder_is_a_room_of_its_own_or_shares_the_folder_of_its_name(queries: Path) -> None:
+    write(queries.parent, "stock.sql", "-- name: stock()\nSELECT 1 AS id;\n")
+    write(queries.parent, "shop.sql", "-- name: closes()\nSELECT 1 AS id;\n")
+    loaded = load_statements(queries)
+    assert str(loaded["stock.stock"].source.place) == "queries/stock.sql:1"
+    assert loaded["shop.closes"].source.room == loaded["shop.orders"].source.room == "shop"
+    write(queries.parent, "shop.sql", "-- name: orders()\nSELECT 1 AS id;\n")
+    with pytest.raises(
+        LoadError, match=r"^queries/shop\.sql:1: orders: a statement of this name stands at queries/shop/orders\.sql:1"
+    ):
+        load_statements(queries)
 
 
 BULK = "-- name: put()^\n-- @bulk staged like shop.orders\n-- @one\n-- @before first\n-- @after last\nSELECT 1 AS written;\n"

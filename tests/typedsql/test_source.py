@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kalshidb.typedsql import LoadError
+from kalshidb.typedsql import LoadError, Place
 from kalshidb.typedsql.source import Cardinality, StatementSource, parse_statements, read_statements
 
 FILE = Path("queries/shop/orders.sql")
@@ -100,7 +100,7 @@ def test_directives_change_the_contract_and_are_no_documentation() -> None:
 -- The order.
 -- @param a nullable: null asks for the first
 -- @column total not null: a sum of at least one
--- @column note nullable: the view hides it
+-- @json note shop.notes:Note
 SELECT :a
 -- name: all_orders()
 -- @stream
@@ -118,7 +118,8 @@ SELECT 1
 """
     )
     assert (one.cardinality, one.doc) == (Cardinality.ONE, "The order.")
-    assert (one.nullable_parameters, one.column_nulls) == ({"a"}, {"total": False, "note": True})
+    assert (one.nullable_parameters, one.column_nulls) == ({"a"}, {"total": Place(FILE, 5)})
+    assert one.json_types == {"note": "shop.notes:Note"}
     assert stream.cardinality is Cardinality.STREAM
     assert bulk.bulk is not None
     assert (bulk.bulk.staging, bulk.bulk.like, bulk.bulk.without) == ("staged_orders", "shop.orders", {"total", "note"})
@@ -184,6 +185,11 @@ def test_names_that_would_break_the_python_are_refused_in_the_sql(header: str, p
         ("-- name: f()\n-- Words.\n-- @internal\nSELECT 1", "orders.sql:3: f: cannot read '@internal '"),
         ("-- name: f(a)\n-- @param a nullable\nSELECT :a", "orders.sql:2: f: cannot read '@param a nullable'"),
         ("-- name: f()\n-- @column a not null:\nSELECT 1 a", "orders.sql:2: f: cannot read '@column a not null:'"),
+        (
+            "-- name: f()\n-- @column a nullable: why\nSELECT 1 a",
+            "orders.sql:2: f: column a needs no such line: it is nullable unless",
+        ),
+        ("-- name: f()\n-- @json a Type\nSELECT 1 a", "orders.sql:2: f: cannot read '@json a Type'"),
         ("-- name: f(a)\n-- @param b nullable: why not\nSELECT :a", "orders.sql:2: f: there is no parameter b"),
         ("-- name: f()\n-- @one\nSELECT 1", "orders.sql:2: f: @one goes with the operator ^"),
         ("-- name: f()^\n-- @stream\nSELECT 1", "orders.sql:2: f: @stream goes with no operator"),

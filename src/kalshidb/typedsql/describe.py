@@ -162,7 +162,7 @@ class _Server:
                 col_description(a.attrelid, a.attnum), c.relkind IN ('v', 'm'),
                 ARRAY(
                     SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
-                    WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.convalidated AND k.conkey = ARRAY[a.attnum]
+                    WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.convalidated AND a.attnum = ANY (k.conkey)
                 )
             FROM pg_attribute a
             JOIN pg_class c ON c.oid = a.attrelid
@@ -174,8 +174,8 @@ class _Server:
         nulls = self._nulls.of_relation(relation)
         shown = self._nulls.origins(relation) if rows and rows[0][6] else {}
         columns: dict[int, Column] = {}
-        for number, name, type_oid, modifier, generated, comment, _, checks in rows:
-            type_ = self.type(type_oid, modifier)
+        for number, name, type_oid, modifier, generated, own_comment, _, checks in rows:
+            type_, comment = self.type(type_oid, modifier), own_comment
             if number in shown:
                 # A view shows a table's column: what is said about that one holds here too.
                 beneath = self._columns_of(shown[number][0]).get(shown[number][1])
@@ -249,6 +249,7 @@ class _Server:
         ).fetchone()
         assert row is not None  # noqa: S101  (the server itself named the type)
         schema, name, kind, base, base_modifier, element, category, comment, checks, labels, fields = row
+        full = any(_forbids_null_elements(check, "VALUE") for check in checks)
         return SqlType(
             oid,
             schema,
@@ -256,12 +257,11 @@ class _Server:
             kind,
             modifier,
             comment,
-            self.type(base, base_modifier) if kind == "d" else None,
+            replace(self.type(base, base_modifier), full=full) if kind == "d" else None,
             self.type(element, modifier) if category == "A" and element else None,
             tuple(checks),
             tuple(labels),
             tuple((field, self.type(int(of), int(its_modifier))) for field, of, its_modifier in fields),
-            full=any(_forbids_null_elements(check, "VALUE") for check in checks),
         )
 
     # -- statements --------------------------------------------------------------------------------------------------------------
@@ -315,7 +315,9 @@ class _Server:
         if null is Null.NEVER:
             raise DescribeError(place, source.full_name, f"@column {column.name} is needless: the server proves it not null")
         if null is Null.EXTENDED:
-            problem = f"@column {column.name} not null is wrong: an outer join makes it null where it finds no partner; write JOIN or COALESCE"
+            problem = (
+                f"@column {column.name} not null is wrong: an outer join without a partner makes it null; write JOIN or COALESCE"
+            )
             raise DescribeError(place, source.full_name, problem)
         return replace(column, nullable=False)
 
@@ -388,5 +390,6 @@ _JSON = re.compile(r"\s*\[json: *(?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)\]")
 
 
 def _forbids_null_elements(check: str, name: str) -> bool:
-    """Tell whether a CHECK says that an array has no null in it."""
-    return bool(re.fullmatch(rf'CHECK \(\(array_position\("?{re.escape(name)}"?, NULL::[^()]+\) IS NULL\)\)', check))
+    """Tell whether a CHECK says, alone or together with more, that an array has no null in it."""
+    said = rf'\(array_position\("?{re.escape(name)}"?, NULL::[^()]+(?:\([\d,]+\))?\) IS NULL\)'
+    return not re.search(r"\b(?:OR|CASE|NOT \()", check) and bool(re.search(rf"(?:^CHECK \(|\(| AND ){said}(?: AND |\))", check))

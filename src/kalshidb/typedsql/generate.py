@@ -11,8 +11,11 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +23,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import SchemaError
 
 from kalshidb.typedsql.describe import Column, Database, Description, Relation, SqlType, staged_columns
+from kalshidb.typedsql.errors import LoadError
+from kalshidb.typedsql.loading import load_statements
 from kalshidb.typedsql.source import Cardinality
 
 _STAMP = re.compile(
@@ -39,23 +44,73 @@ _SCALARS = {
     "varchar": "str",
     "bpchar": "str",
     "name": "str",
+    "citext": "str",
+    "char": "str",
+    "bit": "str",
+    "varbit": "str",
+    "macaddr": "str",
+    "macaddr8": "str",
+    "xml": "str",
+    "void": "str",
+    "oid": "int",
+    "inet": "IPv4Address | IPv6Address | IPv4Interface | IPv6Interface",
+    "cidr": "IPv4Network | IPv6Network",
     "timestamptz": "AwareDatetime",
     "timestamp": "NaiveDatetime",
     "date": "date",
     "time": "time",
+    "timetz": "time",
     "interval": "timedelta",
     "uuid": "UUID",
     "bytea": "bytes",
     "json": "Any",
     "jsonb": "Any",
+    "int4range": "Range[int]",
+    "int8range": "Range[int]",
+    "numrange": "Range[Decimal]",
+    "daterange": "Range[date]",
+    "tsrange": "Range[datetime]",
+    "tstzrange": "Range[datetime]",
+    "int4multirange": "Multirange[int]",
+    "int8multirange": "Multirange[int]",
+    "nummultirange": "Multirange[Decimal]",
+    "datemultirange": "Multirange[date]",
+    "tsmultirange": "Multirange[datetime]",
+    "tstzmultirange": "Multirange[datetime]",
 }
+# Types whose text Pydantic reads as the server means it.
+_READ_FROM_TEXT = {
+    "bool", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "name", "citext", "char", "bit",
+    "varbit", "macaddr", "macaddr8", "xml", "oid", "date", "uuid",
+}  # fmt: skip
+_ADVICE = {
+    "money": "its text depends on the server's locale; make it numeric, or cast it: ::numeric",
+    "hstore": "make it jsonb, or cast it: ::jsonb",
+    "record": "name its fields as columns, or cast it to a composite type",
+}
+_IMPORTS = """\
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime
+from kalshidb.typedsql.records import Record, from_text
+""".splitlines()
 # What a class attribute may not be called: words of Python, attributes of every model, and types that later lines of a model use.
-_TAKEN_BY_FIELDS = {*keyword.kwlist, *dir(BaseModel), "date", "time", "timedelta", "int", "str", "bool", "float", "bytes", "list"}
+_TAKEN_BY_FIELDS = {
+    *keyword.kwlist, *dir(BaseModel), "date", "datetime", "time", "timedelta", "int", "str", "bool", "float", "bytes", "list",
+    "from_text",
+}  # fmt: skip
 # What generated modules import.
 _TAKEN_BY_CLASSES = {
-    "Annotated", "Any", "AsyncConnection", "AsyncIterator", "AwareDatetime", "BaseModel", "BulkResult", "BulkRows", "ConfigDict",
-    "Connection", "Coroutine", "Decimal", "Field", "Iterable", "Iterator", "Literal", "NaiveDatetime", "Rows", "Sequence", "StrEnum",
-    "UUID", *(word for word in keyword.kwlist if word.istitle()),
+    "Annotated", "Any", "ArrowStream", "AsyncConnection", "AsyncIterator", "AwareDatetime", "BaseModel", "BulkResult", "BulkRows",
+    "ConfigDict", "Connection", "Coroutine", "Decimal", "Field", "IPv4Address", "IPv4Interface", "IPv4Network", "IPv6Address",
+    "IPv6Interface", "IPv6Network", "Iterable", "Iterator", "Literal", "Multirange", "NaiveDatetime", "OnDuplicate", "Path", "Range",
+    "Record", "Rows", "Sequence", "StrEnum", "UUID", *(word for word in keyword.kwlist if word.istitle()),
 }  # fmt: skip
 _MODELS_DOC = '"""Row models, a module a schema: {}."""\n'
 _PARAMETER_NAMES = {"AwareDatetime": "datetime", "NaiveDatetime": "datetime"}
@@ -79,6 +134,22 @@ class Project:
     locate: str
     locate_import: str
 
+    @classmethod
+    def of_folders(cls, migrations: Path, queries: Path, package: str, out: Path) -> "Project":
+        """Return a project whose generated code finds the queries by their place relative to its own.
+
+        `out` is the package's folder, or the folder that it stands in.
+        """
+        migrations, queries, out = migrations.resolve(), queries.resolve(), out.resolve()
+        *outer, name = package.split(".")
+        if out.name != name:
+            out = out.joinpath(*outer, name)
+        file = out / "queries" / "__init__.py"
+        common = next(parent for parent in file.parents if queries.is_relative_to(parent))
+        rest = queries.relative_to(common).as_posix()
+        locate = f"Path(__file__).resolve().parents[{list(file.parents).index(common)}]" + (f' / "{rest}"' if rest != "." else "")
+        return cls(migrations, queries, package, out, locate, "from pathlib import Path")
+
 
 class UnknownTypeError(Exception):
     """A type of the database has no Python type here yet."""
@@ -89,16 +160,16 @@ class NameClashError(Exception):
 
 
 def render(project: Project, database: Database) -> dict[Path, str]:
-    """Return the text of every generated file by its path."""
-    if any(relation.schema == "domains" for relation in database.relations):
-        raise NameClashError("a schema is called domains, and so is the module of domains and enums")
-    rooms = sorted(
-        {relation.schema for relation in database.relations} | {d.statement.source.room for d in database.descriptions}
-    )
+    """Return the text of every generated file by its path.
+
+    Raises:
+        UnknownTypeError: a type has no Python type; names the column or parameter, and says what to do.
+        NameClashError: two things would have one name in Python.
+    """
     writer = _Writer(project, database)
     files = {"models/domains.py": writer.domains()}
-    files |= {f"models/{room}.py": writer.models(room) for room in rooms}
-    files["models/__init__.py"] = writer.models_init(rooms)
+    files |= {f"models/{module}.py": writer.models(module) for module in writer.modules}
+    files["models/__init__.py"] = writer.models_init()
     with_statements = sorted({d.statement.source.room for d in database.descriptions})
     files |= {f"queries/{room}.py": writer.functions(room) for room in with_statements}
     files["queries/__init__.py"] = writer.queries_init(with_statements)
@@ -113,8 +184,13 @@ def fingerprint(project: Project) -> str:
     """Return the SHA-256 of all that the generated files depend on: migrations, queries and this engine."""
     digest = hashlib.sha256()
     engine = Path(__file__).parent
-    for folder, pattern in ((project.migrations, "*.sql"), (project.queries, "**/*.sql"), (engine, "*.py")):
-        for path in sorted(folder.glob(pattern)):
+    for folder, pattern in (
+        (project.migrations, "*.sql"),
+        (project.migrations, "*.py"),
+        (project.queries, "**/*.sql"),
+        (engine, "*.py"),
+    ):
+        for path in sorted(folder.glob(pattern), key=lambda path: path.relative_to(folder).as_posix()):
             # Line ends are a matter of the checkout, not of the content.
             content = path.read_bytes().replace(b"\r\n", b"\n")
             digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
@@ -125,7 +201,10 @@ def check(project: Project) -> list[str]:
     """Return what is stale, edited or missing among the generated files; empty when all is well. Needs no database."""
     problems: list[str] = []
     inputs = fingerprint(project)
-    rooms = {path.name for path in project.queries.iterdir() if path.is_dir() and any(path.glob("*.sql"))}
+    try:
+        rooms = {statement.source.room for statement in load_statements(project.queries)}
+    except LoadError as error:
+        return [str(error)]
     expected = {
         project.out / "models/__init__.py",
         project.out / "models/domains.py",
@@ -199,141 +278,183 @@ class _Writer:
         self.relations = {relation.oid: relation for relation in database.relations}
         self.by_name = {f"{relation.schema}.{relation.name}": relation for relation in database.relations}
         self.descriptions = database.descriptions
-        self.model_names = {relation.oid: _model_name(relation) for relation in database.relations}
-        self.named_types = _named_types(database, set(self.model_names.values()))
+        self.module_of = _modules(
+            {relation.schema for relation in database.relations}, {d.statement.source.room for d in database.descriptions}
+        )
+        self.modules = sorted({*self.module_of.values(), *(d.statement.source.room for d in database.descriptions)})
+        self.model_names = _model_names(database.relations)
+        taken = {*self.model_names.values(), *(f"{name}Input" for name in self.model_names.values())}
+        taken |= {self.result_name(description) for description in self.descriptions}
+        self.named_types = _named_types(database, taken)
+        # What a field may not be called, because later lines of its model use that name for a type.
+        json_modules = {
+            type_.json.partition(":")[0]
+            for type_ in _every_type(database.relations, database.descriptions)
+            if type_.json is not None
+        }
+        self.json_imports = [f"import {module} as {module.replace('.', '_')}" for module in sorted(json_modules)]
+        self.taken = {*_TAKEN_BY_FIELDS, *_TAKEN_BY_CLASSES, *self.named_types.values()}
+        self.taken |= {module.replace(".", "_") for module in json_modules}
 
     # -- types -------------------------------------------------------------------------------------------------------------------
 
-    def python_type(self, type_: SqlType) -> str:
+    def python_type(self, type_: SqlType, *, of_text: bool = False) -> str:
+        """Return the type as Python writes it.
+
+        Args:
+            type_: the type.
+            of_text: the value arrives as text, within a composite or an array of something that psycopg does not know.
+        """
+        if type_.element is not None:
+            known = type_.element.schema == "pg_catalog"
+            element = self.python_type(type_.element, of_text=not (known or of_text))
+            element = f"list[{element}{'' if type_.full else ' | None'}]"
+            return f'Annotated[{element}, from_text("{type_.element.name if known else "text"}[]")]' if of_text else element
+        if type_.json:
+            module, _, name = type_.json.partition(":")
+            return f"{module.replace('.', '_')}.{name}"
+        if of_text and (plain := _undomained(type_)).kind not in ("c", "e") and plain.name not in _READ_FROM_TEXT:
+            return f'Annotated[{self.python_type(type_)}, from_text("{plain.name}")]'
         if type_.oid in self.named_types:
             return self.named_types[type_.oid]
-        if type_.element is not None:
-            return f"list[{self.python_type(type_.element)}]"
         if type_.base is not None:
             return self.python_type(type_.base)
-        if type_.name == "numeric" and type_.modifier >= 0:
-            digits, places = _precision(type_.modifier)
-            return f"Annotated[Decimal, Field(max_digits={digits}, decimal_places={places})]"
-        if type_.name in _SCALARS:
-            return _SCALARS[type_.name]
-        raise UnknownTypeError(f"{type_.schema}.{type_.name} has no Python type yet; cast it in the SQL, or teach generate.py")
+        return _scalar(type_)
 
     def parameter_type(self, type_: SqlType) -> str:
         """Return the type a caller may pass: without constraints, which the server checks, and `datetime` for times."""
         if type_.element is not None:
             return f"Sequence[{self.parameter_type(type_.element)}]"
+        if type_.json:
+            return self.python_type(type_)
         if type_.base is not None and type_.oid not in self.named_types:
             return self.parameter_type(type_.base)
         if type_.name in ("json", "jsonb"):
             return "object"
-        name = "Decimal" if type_.name == "numeric" else self.python_type(type_)
+        name = {"numeric": "Decimal", "varchar": "str", "bpchar": "str"}.get(type_.name) or self.python_type(type_)
         return _PARAMETER_NAMES.get(name, name)
 
     def domains(self) -> str:
         lines = [
-            '"""The domains and enums of the database as Python types; a CHECK becomes a constraint where Python can say it."""',
-            "from datetime import date, time, timedelta",
-            "from decimal import Decimal",
-            "from enum import StrEnum",
-            "from typing import Annotated, Any, Literal",
-            "from uuid import UUID",
-            "from pydantic import AwareDatetime, Field, NaiveDatetime",
+            '"""The domains, enums and composite types of the database in Python; a CHECK becomes a constraint where Python can say it."""',
+            *_IMPORTS,
         ]
-        for type_ in sorted(self._all_named(), key=lambda t: self.named_types[t.oid]):
-            name = self.named_types[type_.oid]
-            if type_.labels:
-                lines += [f"class {name}(StrEnum):", f"    {_docstring(type_.comment or type_.name, 4)}"]
-                lines += [f"    {member} = {label!r}" for member, label in _members(type_.labels)]
-            else:
+        written: set[int] = set()
+        for type_ in sorted(
+            _walk_types(self.relations.values(), self.descriptions).values(), key=lambda t: self.named_types[t.oid]
+        ):
+            self._write_type(type_, lines, written)
+        return "\n".join(lines) + "\n"
+
+    def _write_type(self, type_: SqlType, lines: list[str], written: set[int]) -> None:
+        """Write a type after those that it stands on."""
+        for part in (type_.base, type_.element, *(of for _, of in type_.fields)):
+            if part is not None:
+                self._write_type(part, lines, written)
+        if type_.oid in written or type_.oid not in self.named_types:
+            return
+        written.add(type_.oid)
+        name = self.named_types[type_.oid]
+        where = f"type {type_.schema}.{type_.name}"
+        if type_.labels:
+            comment = type_.comment or f"Enum {type_.schema}.{type_.name}."
+            lines += [f"class {name}(StrEnum):", f"    {_docstring(comment, 4)}"]
+            lines += [f"    {member} = {label!r}" for member, label in _members(type_.labels)]
+        elif type_.kind == "c":
+            columns = [Column(field, of, nullable=True) for field, of in type_.fields]
+            lines += self._model(name, type_.comment or f"A value of {where}.", columns, where, base="Record")
+        else:
+            with _saying(where):
                 lines += [
                     f"{name} = {self._domain(type_)}",
                     _docstring(type_.comment or f"Domain {type_.schema}.{type_.name}.", 0),
                 ]
-        return "\n".join(lines) + "\n"
-
-    def _all_named(self) -> list[SqlType]:
-        return list(_walk_types(self.relations.values(), self.descriptions).values())
 
     def _domain(self, type_: SqlType) -> str:
-        base = type_.base
-        assert base is not None  # noqa: S101  (only domains come here)
-        limits: list[str] = []
-        for definition in type_.checks:
+        bottom, checks = type_, list[str]()
+        while bottom.base is not None:
+            checks += bottom.checks
+            bottom = bottom.base
+        for definition in checks:
             if words := _closed_words(definition):
                 return f"Literal[{', '.join(map(repr, words))}]"
-            # Of two limits of one kind the first is said, and the server knows both.
-            limits += [
-                limit for limit in _limits(definition, base) if limit.split("=")[0] not in {said.split("=")[0] for said in limits}
-            ]
-        if base.name == "numeric" and base.modifier >= 0:
-            digits, places = _precision(base.modifier)
-            limits += [f"max_digits={digits}", f"decimal_places={places}"]
-        plain = "Decimal" if base.name == "numeric" else self.python_type(base)
-        return f"Annotated[{plain}, Field({', '.join(limits)})]" if limits else plain
+        limits: dict[str, str] = {}
+        for definition in checks:
+            for limit in _limits(definition, bottom):
+                kind, _, value = limit.partition("=")
+                # Of two limits of one kind the stricter is said; of two patterns the first, and the server knows both.
+                if kind not in limits or _is_stricter(kind, value, limits[kind]):
+                    limits[kind] = value
+        plain = self.python_type(bottom)
+        if match := re.fullmatch(r"Annotated\[(\w+), Field\((.*)\)\]", plain):
+            plain = match[1]
+            for kind, _, value in (own.partition("=") for own in match[2].split(", ")):
+                if kind not in limits or _is_stricter(kind, value, limits[kind]):
+                    limits[kind] = value
+        return f"Annotated[{plain}, Field({', '.join(f'{kind}={value}' for kind, value in limits.items())})]" if limits else plain
 
     # -- models ------------------------------------------------------------------------------------------------------------------
 
-    def models_init(self, rooms: Iterable[str]) -> str:
-        return _MODELS_DOC.format(", ".join(rooms))
+    def models_init(self) -> str:
+        return _MODELS_DOC.format(", ".join(self.modules))
 
-    def models(self, room: str) -> str:
+    def models(self, module: str) -> str:
+        schema = next((f"schema {schema}" for schema, its in self.module_of.items() if its == module), module)
         lines = [
-            f'"""Rows of schema {room}: its tables and views, what bulk statements take, what other statements return."""',
-            "from datetime import date, time, timedelta",
-            "from decimal import Decimal",
-            "from typing import Annotated, Any",
-            "from uuid import UUID",
-            "from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime",
+            f'"""Rows of {_one_line(schema)}: its tables and views, what bulk statements take, what other statements return."""',
+            *_IMPORTS,
             f"from {self.project.package}.models.domains import {', '.join(sorted(set(self.named_types.values())))}"
             if self.named_types
             else "",
         ]
+        body: list[str] = []
         for relation in self.relations.values():
-            if relation.schema == room:
-                lines += self._model(self.model_names[relation.oid], relation.comment or relation.name, relation.columns)
+            if self.module_of[relation.schema] == module:
+                where = f"{relation.schema}.{relation.name}"
+                body += self._model(
+                    self.model_names[relation.oid], relation.comment or f"A row of {where}.", relation.columns, where
+                )
         written: set[str] = set()
         for description in self.descriptions:
             source = description.statement.source
-            if source.room != room:
+            if source.room != module:
                 continue
+            where = f"{source.place}: {source.full_name}"
             if source.bulk and (staged := self._input(description)) and staged[0] not in written:
                 written.add(staged[0])
-                lines += self._model(staged[0], f"What a bulk statement into {source.bulk.like} takes.", staged[1])
+                body += self._model(staged[0], f"What a bulk statement into {source.bulk.like} takes.", staged[1], where)
             if self._result_relation(description) is None and self._needs_model(description):
-                comments = self._commented(description)
-                lines += self._model(
-                    self.result_name(description), f"A row of {source.full_name}. {_first_line(source.doc)}", comments
-                )
-        names = [name for line in lines for name in re.findall(r"^class (\w+)\(", line)]
+                comment = f"A row of {source.full_name}. {_first_line(source.doc)}"
+                body += self._model(self.result_name(description), comment, description.columns, where)
+        names = [name for line in body for name in re.findall(r"^class (\w+)\(", line)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise NameClashError(f"{room}: two tables, views or statements would have the model {', '.join(twice)}; rename one")
-        return "\n".join(lines) + "\n"
+            raise NameClashError(f"{module}: two tables, views or statements would have the model {', '.join(twice)}; rename one")
+        return "\n".join([*lines, *self.json_imports, *body]) + "\n"
 
-    def _commented(self, description: Description) -> list[Column]:
-        """Return the result's columns, with the comments of the table columns they come from."""
-        out: list[Column] = []
-        for column in description.columns:
-            relation = self.relations.get(column.origin[0]) if column.origin else None
-            comment = next((c.comment for c in relation.columns if c.origin == column.origin), None) if relation else None
-            out.append(Column(column.name, column.type, column.nullable, comment=comment))
-        return out
-
-    def _model(self, name: str, comment: str, columns: Iterable[Column]) -> list[str]:
+    def _model(self, name: str, comment: str, columns: Iterable[Column], where: str, base: str = "BaseModel") -> list[str]:
         columns = list(columns)
-        fields = _field_names(column.name for column in columns)
-        by_name = ", validate_by_name=True" if any(fields[c.name] != c.name for c in columns) else ""
+        fields = _field_names((column.name for column in columns), self.taken)
+        config = ["frozen=True", 'extra="forbid"']
+        if any(fields[c.name] != c.name for c in columns):
+            config.append("validate_by_name=True")
+        types: list[str] = []
+        for column in columns:
+            with _saying(f"{where}: column {column.name}"):
+                types.append(self.python_type(column.type, of_text=base == "Record"))
+        if base == "Record" or any(re.search(r"\b(Range|Multirange)\[", type_) for type_ in types):
+            config.append("arbitrary_types_allowed=True")
         lines = [
-            f"class {name}(BaseModel):",
+            f"class {name}({base}):",
             f"    {_docstring(comment, 4)}",
-            f'    model_config = ConfigDict(frozen=True, extra="forbid"{by_name})',
+            f"    model_config = ConfigDict({', '.join(config)})",
             "",
         ]
-        for column in columns:
-            type_ = self.python_type(column.type) + (" | None" if column.nullable else "")
+        for column, type_ in zip(columns, types, strict=True):
+            optional = type_ + (" | None" if column.nullable else "")
             default = " = None" if column.nullable else ""
             if fields[column.name] != column.name:
                 default = f" = Field({'default=None, ' if column.nullable else ''}alias={column.name!r})"
-            lines.append(f"    {fields[column.name]}: {type_}{default}")
+            lines.append(f"    {fields[column.name]}: {optional}{default}")
             if column.comment:
                 lines.append(f"    {_docstring(column.comment, 4)}")
         return lines
@@ -349,12 +470,21 @@ class _Writer:
         return f"{self.model_names[relation.oid]}Input", staged
 
     def _result_relation(self, description: Description) -> Relation | None:
-        """Return the table or view whose rows the statement gives exactly: every column, in order, nulls as there."""
-        wanted = [(c.name, c.type, c.nullable) for c in description.columns]
-        for relation in self.relations.values():
-            if wanted == [(c.name, c.type, c.nullable) for c in relation.columns]:
-                return relation
-        return None
+        """Return the table or view whose rows the statement gives: every column, in order, and no null that is not there too.
+
+        Of several such the one that they are read from, else one of the statement's own schema, with the same nulls.
+        """
+        shape = [(c.name, c.type) for c in description.columns]
+        nulls = [c.nullable for c in description.columns]
+        origins = {column.origin[0] if column.origin else None for column in description.columns}
+        fitting = [r for r in self.relations.values() if shape == [(c.name, c.type) for c in r.columns]]
+        # WHERE may have proven more than the table says; that makes no other row of it.
+        read = [
+            r for r in fitting if origins == {r.oid} and all(c.nullable >= null for c, null in zip(r.columns, nulls, strict=True))
+        ]
+        alike = [r for r in fitting if nulls == [c.nullable for c in r.columns]]
+        own = [r for r in alike if self.module_of[r.schema] == description.statement.source.room]
+        return next(iter([*read, *own, *alike]), None)
 
     def _needs_model(self, description: Description) -> bool:
         source = description.statement.source
@@ -371,7 +501,7 @@ class _Writer:
     def queries_init(self, rooms: Iterable[str]) -> str:
         return textwrap.dedent(
             f'''\
-            """Typed functions for the statements in queries/, a module a folder: {", ".join(rooms)}.
+            """Typed functions for the statements in {self.project.queries.name}/, a module a folder: {", ".join(rooms)}.
 
             Each takes a psycopg connection first, sync or async (then the result is awaited), and its parameters by keyword.
             """
@@ -384,16 +514,24 @@ class _Writer:
 
     def functions(self, room: str) -> str:
         package = self.project.package
+        files = sorted({d.statement.source.place.file for d in self.descriptions if d.statement.source.room == room})
+        where = files[0].as_posix() if len(files[0].parts) == 2 else f"{files[0].parent.as_posix()}/"
         lines = [
-            f'"""Statements of queries/{room}/ as functions."""',
+            f'"""Statements of {where} as functions."""',
             "from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence",
             "from datetime import date, datetime, time, timedelta",
             "from decimal import Decimal",
+            "from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network",
             "from typing import Annotated, Any, overload",
             "from uuid import UUID",
             "from psycopg import AsyncConnection, Connection",
+            "from psycopg.types.multirange import Multirange",
+            "from psycopg.types.range import Range",
+            "from pydantic import Field",
             f"from {package}.queries import STATEMENTS",
-            "from kalshidb.typedsql import BulkResult, BulkRows, Rows, as_jsonb",
+            "from kalshidb.typedsql import ArrowStream, BulkResult, BulkRows, OnDuplicate, Rows, as_jsonb",
+            "from kalshidb.typedsql.records import from_text",
+            *self.json_imports,
         ]
         body: list[str] = []
         imports: set[tuple[str, str]] = set()
@@ -411,22 +549,27 @@ class _Writer:
         statement = f'STATEMENTS["{source.full_name}"]'
         if source.bulk:
             return self._bulk_function(description, handle, statement, imports)
-        parameters = [
-            f"{c.name}: {self._imported(self.parameter_type(c.type), imports)}{' | None' if c.nullable else ''}"
-            for c in description.parameters
+        where = f"{source.place}: {source.full_name}"
+        parameters: list[str] = []
+        for column in description.parameters:
+            with _saying(f"{where}: parameter {column.name}"):
+                type_ = self._imported(self.parameter_type(column.type), imports)
+            parameters.append(f"{column.name}: {type_}{' | None' if column.nullable else ''}")
+        values = [
+            f"as_jsonb({c.name})" if _undomained(c.type).name in ("json", "jsonb") else c.name for c in description.parameters
         ]
-        values = [f"as_jsonb({c.name})" if c.type.name in ("json", "jsonb") else c.name for c in description.parameters]
         arguments = f"({', '.join(values)}{',' if len(values) == 1 else ''})"
         match source.cardinality:
             case Cardinality.AFFECTED:
                 made, call, row = statement, "affected", "int"
             case Cardinality.SCALAR:
                 column = description.columns[0]
-                value = self._imported(
-                    _PARAMETER_NAMES.get(self.python_type(column.type), self.python_type(column.type)), imports
-                )
-                # psycopg knows no types that were made in the database.
-                own = column.type.labels or (column.type.element and column.type.element.kind in ("d", "e"))
+                with _saying(f"{where}: its value"):
+                    python = self.python_type(column.type)
+                value = self._imported(_PARAMETER_NAMES.get(python, python), imports)
+                own = _is_made_in_the_database(column.type)
+                if not own:
+                    value = re.sub(r"^Annotated\[(\w+), Field\([^()]*\)\]$", r"\1", value)
                 made, call, row = (
                     f"Rows.of_value({statement}{f', {value}' if own else ''})",
                     "one",
@@ -459,18 +602,23 @@ class _Writer:
             imports.add((source.room, model))
         else:
             model, columns = self._imported_model(relation, source.room, imports), list(relation.columns)
-        jsonb = [column.name for column in columns if column.type.name in ("json", "jsonb")]
+        jsonb = [column.name for column in columns if _undomained(column.type).name in ("json", "jsonb")]
         options = f", jsonb={tuple(jsonb)!r}" if jsonb else ""
         return [
             f"{handle} = BulkRows({statement}, {model}{options})",
             *_overloaded(
                 source.name,
-                [f"rows: Iterable[{model} | tuple[Any, ...]]"],
+                [
+                    f"rows: Iterable[{model} | tuple[Any, ...]] | ArrowStream | bytes",
+                    "*",
+                    'on_duplicate: OnDuplicate = "last"',
+                    "known_new: bool = False",
+                ],
                 "BulkResult",
                 "Coroutine[Any, Any, BulkResult]",
             ),
             f"    {_docstring(_function_doc(description), 4)}",
-            f"    return {handle}.write(conn, rows)",
+            f"    return {handle}.write(conn, rows, on_duplicate=on_duplicate, known_new=known_new)",
         ]
 
     def _result_model(self, description: Description, imports: set[tuple[str, str]]) -> str:
@@ -481,16 +629,18 @@ class _Writer:
         return self.result_name(description)
 
     def _imported_model(self, relation: Relation, room: str, imports: set[tuple[str, str]]) -> str:
-        name = self.model_names[relation.oid]
-        if relation.schema != room and list(self.model_names.values()).count(name) > 1:
-            imports.add((relation.schema, f"{name} as {_camel(relation.schema)}{name}"))
-            return f"{_camel(relation.schema)}{name}"
-        imports.add((relation.schema, name))
+        name, module = self.model_names[relation.oid], self.module_of[relation.schema]
+        results = {self.result_name(d) for d in self.descriptions if d.statement.source.room == room}
+        if module != room and (list(self.model_names.values()).count(name) > 1 or name in results):
+            other = f"{_camel(module)}{name}"
+            imports.add((module, f"{name} as {other}"))
+            return other
+        imports.add((module, name))
         return name
 
     def _imported(self, type_name: str, imports: set[tuple[str, str]]) -> str:
         for name in self.named_types.values():
-            if re.search(rf"\b{name}\b", type_name):
+            if re.search(rf"(?<![\w.]){name}\b", type_name):
                 imports.add(("domains", name))
         return type_name
 
@@ -511,38 +661,131 @@ def _function_doc(description: Description) -> str:
     doc = source.doc or source.name
     if source.bulk:
         doc += (
-            "\n\nTakes models, or tuples in the order of their fields; all are written or none."
+            "\n\nTakes models, or tuples in the order of their fields; or an Arrow table or stream, or CSV with a header line. All rows are"
+            " written or none. Of rows with one key the last wins, or they are refused (`on_duplicate`). `known_new` tries the table"
+            " itself first, which is quicker when no key is stored yet."
             "\nRaises psycopg.Error, with the row in its context, when the database refuses one."
         )
     return f"{doc}\n\nStatement: {source.place.file.as_posix()}"
 
 
+@contextmanager
+def _saying(where: str) -> Iterator[None]:
+    """Say where a type without a Python type occurs."""
+    try:
+        yield
+    except UnknownTypeError as error:
+        raise UnknownTypeError(f"{where}: {error}") from None
+
+
+def _undomained(type_: SqlType) -> SqlType:
+    while type_.base is not None:
+        type_ = type_.base
+    return type_
+
+
+def _is_made_in_the_database(type_: SqlType) -> bool:
+    """Tell whether psycopg does not know a type by itself."""
+    type_ = _undomained(type_)
+    return bool(type_.json) or type_.kind in ("c", "e") or (type_.element is not None and type_.element.schema != "pg_catalog")
+
+
+def _scalar(type_: SqlType) -> str:
+    if type_.name == "numeric" and type_.modifier >= 0:
+        return f"Annotated[Decimal, Field({', '.join(_digits(type_.modifier))})]"
+    if type_.name in ("varchar", "bpchar") and type_.modifier >= 4:
+        return f"Annotated[str, Field(max_length={type_.modifier - 4})]"
+    if type_.name in _SCALARS and (type_.schema == "pg_catalog" or type_.name == "citext"):
+        return _SCALARS[type_.name]
+    advice = _ADVICE.get(type_.name, "cast it in the SQL, to text for example")
+    raise UnknownTypeError(f"{type_.schema}.{type_.name} has no Python type; {advice}")
+
+
+def _modules(schemas: set[str], rooms: set[str]) -> dict[str, str]:
+    """Give each schema the module of its models; a folder of statements has its own name, and shares that of the schema of that name."""
+    if reserved := sorted(rooms & {"domains", "__init__"}):
+        raise NameClashError(f"statements stand in {reserved[0]}, and so is a module called that every project has; rename it")
+    modules: dict[str, str] = {}
+    # File systems may not tell capitals apart.
+    taken = {"domains", *(room.lower() for room in rooms)}
+    for schema in sorted(schemas):
+        name = schema
+        if schema not in rooms:
+            name = _identifier(schema, "schema_")
+            while keyword.iskeyword(name) or name.lower() in taken:
+                name += "_"
+        taken.add(name.lower())
+        modules[schema] = name
+    return modules
+
+
+def _model_names(relations: Iterable[Relation]) -> dict[int, str]:
+    """Give each table and view the name of its rows' class, within its schema its own."""
+    relations = list(relations)
+    names = {relation.oid: _model_name(relation) for relation in relations}
+    for schema in {relation.schema for relation in relations}:
+        own = [relation for relation in relations if relation.schema == schema]
+        short = [names[relation.oid] for relation in own]
+        # order and orders: the plural is left to the one that has it.
+        names |= {
+            r.oid: _camel(r.name, "Table")
+            for r in own
+            if short.count(names[r.oid]) > 1 and _camel(r.name, "Table") not in {*short, *_TAKEN_BY_CLASSES}
+        }
+        own_names = [names[relation.oid] for relation in own]
+        if twice := sorted({name for name in own_names if own_names.count(name) > 1}):
+            clashing = ", ".join(f"{r.schema}.{r.name}" for r in own if names[r.oid] == twice[0])
+            raise NameClashError(f"{clashing}: their rows would have the one name {twice[0]}; rename one")
+    return names
+
+
 def _named_types(database: Database, models: set[str]) -> dict[int, str]:
-    """Give each domain and enum its Python name; the schema comes first where the name is taken, by another schema or a model."""
+    """Give each domain, enum and composite its Python name; the schema comes first where the name is taken, by another or a model."""
     found = _walk_types(database.relations, database.descriptions)
-    names = [_camel(type_.name) for type_ in found.values()]
+    names = [_camel(type_.name, "Type") for type_ in found.values()]
     taken = {*models, *_TAKEN_BY_CLASSES, *(name for name in names if names.count(name) > 1)}
     named = {
-        oid: _camel(f"{type_.schema}_{type_.name}" if _camel(type_.name) in taken else type_.name) for oid, type_ in found.items()
+        oid: _camel(f"{type_.schema}_{type_.name}", "Type") if _camel(type_.name, "Type") in taken else _camel(type_.name, "Type")
+        for oid, type_ in found.items()
     }
-    if len({*named.values(), *models}) < len(named) + len(models):
-        raise NameClashError(f"two domains, enums or models have one name: {', '.join(sorted([*named.values(), *models]))}")
+    given = list(named.values())
+    if twice := sorted({name for name in given if given.count(name) > 1 or name in models or name in _TAKEN_BY_CLASSES}):
+        clashing = ", ".join(sorted(f"{found[oid].schema}.{found[oid].name}" for oid, name in named.items() if name == twice[0]))
+        raise NameClashError(f"type {clashing}: another type or model has the name {twice[0]} already; rename one")
     return named
 
 
-def _walk_types(relations: Iterable[Relation], descriptions: Iterable[Description]) -> dict[int, SqlType]:
+def _every_type(relations: Iterable[Relation], descriptions: Iterable[Description]) -> Iterator[SqlType]:
     columns = [c for r in relations for c in r.columns]
-    columns += [c for d in descriptions for c in (*d.parameters, *d.columns)]
-    found: dict[int, SqlType] = {}
-    for column in columns:
-        type_ = column.type.element or column.type
-        if type_.kind in ("d", "e"):
-            found[type_.oid] = type_
-    return found
+    columns += [c for d in descriptions if not d.statement.source.internal for c in (*d.parameters, *d.columns)]
+    pending = [column.type for column in columns]
+    while pending:
+        type_ = pending.pop()
+        yield type_
+        pending += [
+            part for part in (type_.element, _undomained(type_), *(of for _, of in type_.fields)) if part not in (None, type_)
+        ]
 
 
-def _precision(modifier: int) -> tuple[int, int]:
-    return (modifier - 4 >> 16) & 0xFFFF, (modifier - 4) & 0x7FF
+def _walk_types(relations: Iterable[Relation], descriptions: Iterable[Description]) -> dict[int, SqlType]:
+    """Return the types that have a name in Python, in the order of their names in the database."""
+    found = {type_.oid: type_ for type_ in _every_type(relations, descriptions) if type_.kind in ("c", "d", "e")}
+    return dict(sorted(found.items(), key=lambda item: (item[1].schema, item[1].name)))
+
+
+def _digits(modifier: int) -> list[str]:
+    """Return how many digits a numeric(p, s) has, as Pydantic counts them."""
+    digits, places = (modifier - 4 >> 16) & 0xFFFF, (((modifier - 4) & 0x7FF) ^ 1024) - 1024
+    if places < 0:
+        return [f"max_digits={digits - places}", "decimal_places=0"]
+    return [f"max_digits={max(digits, places)}", f"decimal_places={places}"]
+
+
+def _is_stricter(kind: str, new: str, old: str) -> bool:
+    if kind == "pattern":
+        return False
+    numbers = [Decimal(value.removeprefix('Decimal("').removesuffix('")')) for value in (new, old)]
+    return numbers[0] > numbers[1] if kind in ("ge", "gt", "min_length") else numbers[0] < numbers[1]
 
 
 def _closed_words(definition: str) -> list[str]:
@@ -550,26 +793,59 @@ def _closed_words(definition: str) -> list[str]:
     return [word.replace("''", "'") for word in re.findall(r"'((?:[^']|'')*)'::\w+", match[1])] if match else []
 
 
-_COMPARISON = re.compile(r"\(*VALUE (?P<symbol>>=|<=|>|<) \(?'?(?P<number>-?\d+(?:\.\d+)?)'?\)?(?:::[a-z ]+)?\)*")
+_LENGTHS = "length|char_length|character_length|octet_length"
+_COMPARISON = re.compile(
+    rf"\(*(?P<what>VALUE|\(VALUE\)::[a-z ]+|(?P<length>{_LENGTHS})\(\(?VALUE\)?(?:::text)?\)) (?P<symbol>>=|<=|>|<|=) "
+    r"\(?'?(?P<number>-?\d+(?:\.\d+)?)'?\)?(?:::[a-z ]+)?\)*"
+)
 _KEYWORDS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
+_NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
+# Where a pattern means one thing to PostgreSQL and another to Python: classes by locale, word boundaries, which \b is not to the server.
+_OTHERWISE = re.compile(r"\[[:.=]|\\[bBWDyYmMZ]")
 
 
 def _limits(definition: str, base: SqlType) -> list[str]:
     """Return the parts of a CHECK that a Pydantic field can say; parts it cannot say are left to the server."""
-    if pattern := re.fullmatch(r"CHECK \(\(VALUE ~ '((?:[^']|'')*)'::text\)\)", definition):
-        return _pattern(pattern[1].replace("''", "'"))
-    if base.name not in ("int2", "int4", "int8", "numeric", "float4", "float8") or re.search(r"\b(OR|NOT|CASE)\b", definition):
+    if pattern := re.fullmatch(r"CHECK \(\(\(?VALUE\)?(?:::text)? ~ '((?:[^']|'')*)'::text\)\)", definition):
+        return _pattern(pattern[1].replace("''", "'")) if base.name in ("text", "varchar") else []
+    if re.fullmatch(r"CHECK \(\(\(?VALUE\)?(?:::text)? <> ''::text\)\)", definition):
+        return ["min_length=1"] if base.name in ("text", "varchar") else []
+    if re.search(r"\b(OR|NOT|CASE)\b", definition):
         return []
     limits: list[str] = []
     for part in definition.removeprefix("CHECK ").split(" AND "):
         if comparison := _COMPARISON.fullmatch(part):
-            number = comparison["number"]
-            exact = f'Decimal("{number}")' if "." in number and base.name == "numeric" else number
-            limits.append(f"{_KEYWORDS[comparison['symbol']]}={exact}")
+            symbol, number = comparison["symbol"], comparison["number"]
+            if comparison["length"]:
+                limits += _length_limits(comparison["length"], symbol, number, base)
+            elif base.name in _NUMBERS and symbol != "=":
+                exact = f'Decimal("{number}")' if "." in number and base.name == "numeric" else number
+                limits.append(f"{_KEYWORDS[symbol]}={exact}")
     return limits
 
 
+def _length_limits(function: str, symbol: str, number: str, base: SqlType) -> list[str]:
+    # A char(n) counts without its padding, octets of a text are not its characters.
+    exact = base.name in ("text", "varchar") if function != "octet_length" else base.name == "bytea"
+    if not exact and not (base.name == "bytea" and function == "length"):
+        return []
+    limit = int(Decimal(number))
+    if limit < 0 or "." in number:
+        return []
+    return {
+        ">=": [f"min_length={limit}"],
+        ">": [f"min_length={limit + 1}"],
+        "<=": [f"max_length={limit}"],
+        "<": [f"max_length={max(limit - 1, 0)}"],
+        "=": [f"min_length={limit}", f"max_length={limit}"],
+    }[symbol]
+
+
 def _pattern(pattern: str) -> list[str]:
+    if _OTHERWISE.search(pattern):
+        return []
+    if re.search(r"(?<!\\)(?:\\\\)*\.", pattern) and not pattern.startswith("(?"):
+        pattern = f"(?s){pattern}"  # to PostgreSQL a dot is any character, a line's end too
     try:
         TypeAdapter(Annotated[str, Field(pattern=pattern)])
     except SchemaError:  # PostgreSQL's regular expressions can say more
@@ -584,6 +860,7 @@ def _pattern(pattern: str) -> list[str]:
 
 def class_name(relation: str) -> str:
     """Return the name of one row of a table: candlesticks → Candlestick, market_analyses → MarketAnalysis, series → Series."""
+    relation = re.sub(r"\W+", "_", relation).strip("_") or "table"
     words = relation.split("_")
     last = words[-1]
     irregular = {"aliases": "alias", "caches": "cache", "movies": "movie", "news": "news", "statuses": "status"}
@@ -597,7 +874,7 @@ def class_name(relation: str) -> str:
         last = last[:-2]
     elif last.endswith("s") and not last.endswith(("ss", "us", "is")) and last not in ("series", "species"):
         last = last[:-1]
-    return _camel("_".join([*words[:-1], last]))
+    return _camel("_".join([*words[:-1], last]), "Table")
 
 
 def _model_name(relation: Relation) -> str:
@@ -605,34 +882,47 @@ def _model_name(relation: Relation) -> str:
     return f"{name}Row" if name in _TAKEN_BY_CLASSES else name
 
 
-def _field_names(columns: Iterable[str]) -> dict[str, str]:
+def _field_names(columns: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
     """Give each column its name in a model: its own, or with an underscore behind where Python or Pydantic needs that one."""
     fields: dict[str, str] = {}
+    taken = {*taken}
     for column in columns:
-        name = re.sub(r"\W", "_", column).lstrip("_")
-        if not name or name[0].isdigit():
+        name = _identifier(column, "column_").lstrip("_")
+        # Pydantic warns of names that begin like those of its own methods.
+        if name.startswith(("model_validate", "model_dump")) or not name.isidentifier():
             name = f"column_{name}"
-        while name in _TAKEN_BY_FIELDS or name in fields.values():
+        while name in taken or name in fields.values():
             name += "_"
         fields[column] = name
     return fields
 
 
-def _camel(name: str) -> str:
-    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+def _identifier(name: str, prefix: str) -> str:
+    """Return a name that Python can say and means as it is written: it reads some letters of Unicode as others."""
+    name = "".join(c if f"x{c}".isidentifier() else "_" for c in unicodedata.normalize("NFKC", name))
+    return name if name.strip("_") and name.isidentifier() else f"{prefix}{name}"
+
+
+def _camel(name: str, prefix: str = "Type") -> str:
+    camel = "".join(word[:1].upper() + word[1:] for word in _identifier(name, "_").split("_"))
+    return camel if camel.isidentifier() else f"{prefix}{camel}"
 
 
 def _members(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Give each label of an enum a name of its own that Python can say."""
     names: dict[str, str] = {}
     for label in labels:
-        name = re.sub(r"\W+", "_", label).upper().strip("_")
-        if not name or name[0].isdigit():
+        name = re.sub(r"__+", "_", _identifier(label.upper(), "_")).strip("_")
+        if not name.isidentifier():
             name = f"_{name}" if name else "EMPTY"
         while name in names:
             name += "_2"
         names[name] = label
     return list(names.items())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace('"""', "'''").split())
 
 
 def _first_line(doc: str) -> str:

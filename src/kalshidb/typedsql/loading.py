@@ -62,29 +62,46 @@ class _Loader(QueryLoader):
     ) -> QueryDataTree:
         self.root = dir_path
         for path in sorted(dir_path.glob("**/*")):
-            # The folder becomes a module, so there is exactly one.
-            folder = path.relative_to(dir_path).parts[:-1]
-            if path.suffix in ext and not (len(folder) == 1 and folder[0].isidentifier() and not keyword.iskeyword(folder[0])):
-                raise LoadError(
-                    Place(path, 1), None, f"statements stand in a folder, a Python name, right below {dir_path.name}/"
-                )
+            if path.suffix in ext:
+                self._check_room(path, path.relative_to(dir_path))
         return self._load_folder(dir_path, [], ext, encoding)
+
+    def _check_room(self, path: Path, within: Path) -> None:
+        """Refuse a file whose folder, or whose own name where it stands in none, can be no module's name."""
+        folders = within.parts[:-1]
+        room = folders[0] if folders else within.stem
+        if len(folders) > 1 or not room.isidentifier() or keyword.iskeyword(room):
+            problem = (
+                f"statements stand right below {self.root.name}/ or in one folder there, and file or folder is a Python name"
+            )
+            raise LoadError(Place(path, 1), None, problem)
 
     def _load_folder(self, folder: Path, parts: list[str], ext: tuple[str, ...], encoding: str | None) -> QueryDataTree:
         tree: QueryDataTree = {}
         for path in sorted(folder.iterdir()):
             if path.is_dir():
-                tree[path.name] = self._load_folder(path, [*parts, path.name], ext, encoding)
+                self._merge(tree, path.name, self._load_folder(path, [*parts, path.name], ext, encoding))
             elif path.suffix in ext:
-                for datum in self.load_query_data_from_file(path, parts, encoding):
-                    name = datum.query_name.rpartition(".")[2]
-                    if name in tree:
-                        first = tree[name]
-                        at = first.source.place if isinstance(first, _Datum) else folder / name
-                        assert isinstance(datum, _Datum)  # noqa: S101  (made by _datum, two lines up)
-                        raise LoadError(datum.source.place, name, f"a statement of this name stands at {at} already; rename one")
-                    tree[name] = datum
+                # A file that stands in no folder is a room of its own.
+                room, of = ([path.stem], dict[str, Any]()) if not parts else (parts, tree)
+                for datum in self.load_query_data_from_file(path, room, encoding):
+                    self._put(of, datum.query_name.rpartition(".")[2], datum)
+                if not parts:
+                    self._merge(tree, path.stem, of)
         return tree
+
+    def _merge(self, tree: QueryDataTree, room: str, statements: QueryDataTree) -> None:
+        already = tree.setdefault(room, {})
+        assert isinstance(already, dict)  # noqa: S101  (rooms only, at this depth)
+        for name, statement in statements.items():
+            self._put(already, name, statement)
+
+    def _put(self, tree: QueryDataTree, name: str, datum: "QueryDatum | QueryDataTree") -> None:
+        if name in tree and isinstance(datum, _Datum):
+            first = tree[name]
+            at = first.source.place if isinstance(first, _Datum) else name
+            raise LoadError(datum.source.place, name, f"a statement of this name stands at {at} already; rename one")
+        tree[name] = datum
 
     def _datum(self, source: StatementSource) -> _Datum:
         signature = inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in source.parameters])

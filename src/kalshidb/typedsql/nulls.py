@@ -42,8 +42,8 @@ def read_tree(text: str) -> Any:  # noqa: ANN401  (a node, or a list of them)
 
 
 def _value(tokens: list[str], at: int) -> tuple[Any, int]:
-    token = tokens[at]
-    if token == "{":
+    word = tokens[at]
+    if word == "{":
         node: Node = {"": tokens[at + 1]}
         at += 2
         while tokens[at] != "}":
@@ -52,16 +52,16 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
             if tokens[at] == "[":  # the bytes of a constant
                 at = tokens.index("]", at) + 1
         return node, at + 1
-    if token == "(":
+    if word == "(":
         items: list[Any] = []
         at += 1
         while tokens[at] != ")":
             item, at = _value(tokens, at)
             items.append(item)
         return items, at + 1
-    if token == "<>":
+    if word == "<>":
         return None, at + 1
-    return re.sub(r"\\(.)", r"\1", token, flags=re.DOTALL), at + 1
+    return re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL), at + 1
 
 
 # -- what PostgreSQL's own functions never do --------------------------------------------------------------------------------------
@@ -69,16 +69,16 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
 # Of the functions in pg_catalog those that answer no arguments but null ones with null. Left out for what they do with some value:
 # extract, to_char and time() of an infinite time, lower() of a range without bound (its arguments are not plain), substring() by pattern.
 _TOTAL_FUNCTIONS = frozenset(
-    """
+    re.findall(r"\w+", """
     lower upper initcap length char_length character_length octet_length bit_length btrim ltrim rtrim lpad rpad left right replace
     reverse repeat translate md5 ascii chr concat strpos position split_part starts_with quote_literal quote_ident
     abs ceil ceiling floor round trunc sign sqrt cbrt exp ln log power pow mod div random pi
     now clock_timestamp statement_timestamp transaction_timestamp date_trunc date_bin timezone make_date make_interval
     int2 int4 int8 float4 float8 numeric text varchar bpchar date timestamp timestamptz interval bool
     gen_random_uuid nextval hashtext hashtextextended
-    """.split()
-)
-_TOTAL_OPERATORS = frozenset("= <> < <= > >= + - * / % ^ || ~~ !~~ ~~* !~~* ~ ~* !~ !~*".split())
+    """)
+)  # fmt: skip
+_TOTAL_OPERATORS = frozenset(re.findall(r"\S+", "= <> < <= > >= + - * / % ^ || ~~ !~~ ~~* !~~* ~ ~* !~ !~*"))
 _PLAIN_CATEGORIES = frozenset("NSDTB")
 _PLAIN_TYPES = frozenset({"bytea", "uuid", "unknown", "any"})
 _TOTAL_WINDOWS = frozenset({"row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "count"})
@@ -145,7 +145,9 @@ class Nulls:
 
     def origins(self, view: int) -> dict[int, tuple[int, int]]:
         """Return for the columns of a view, by number, the table or view and the number of the column that they show unchanged."""
-        row = self._conn.execute("SELECT ev_action::text FROM pg_rewrite WHERE ev_class = %s AND ev_type = '1'", [view]).fetchone()
+        row = self._conn.execute(
+            "SELECT ev_action::text FROM pg_rewrite WHERE ev_class = %s AND ev_type = '1'", [view]
+        ).fetchone()
         tree = read_tree(row[0]) if row else None
         while isinstance(tree, list):
             tree = tree[-1]
@@ -222,7 +224,9 @@ class Nulls:
     def _operator(self, oid: str) -> tuple[str, str]:
         """Return an operator's name and its function."""
         if oid not in self._operators:
-            row = self._conn.execute("SELECT oprname::text, oprcode::oid::text FROM pg_operator WHERE oid = %s", [int(oid)]).fetchone()
+            row = self._conn.execute(
+                "SELECT oprname::text, oprcode::oid::text FROM pg_operator WHERE oid = %s", [int(oid)]
+            ).fetchone()
             assert row is not None  # noqa: S101  (the server named it)
             self._operators[oid] = row
         return self._operators[oid]
@@ -257,7 +261,8 @@ class Nulls:
             return self._set_operation(scope, scope.query["setOperations"], at)
         target = scope.outputs[at]
         if scope.grouping_sets and (
-            target["ressortgroupref"] != "0" or not (target["expr"][""] in ("CONST", "GROUPINGFUNC") or self._counts(target["expr"]))
+            target["ressortgroupref"] != "0"
+            or not (target["expr"][""] in ("CONST", "GROUPINGFUNC") or self._counts(target["expr"]))
         ):
             # A grouped column, or an expression of one, is null in the rows of the other sets.
             return Null.MAYBE
@@ -353,7 +358,7 @@ class Nulls:
         inner = self._scope(node["subselect"], scope)
         return self._column(inner, 0) if inner.has_one_row else Null.MAYBE
 
-    def _variable(self, scope: "_Scope", node: Node) -> Null:  # noqa: PLR0911
+    def _variable(self, scope: "_Scope", node: Node) -> Null:
         owner = scope.above(int(node["varlevelsup"]))
         if owner is None or owner.grouping_sets:
             return Null.MAYBE
@@ -410,7 +415,11 @@ class Nulls:
 
     def _of_cte(self, scope: "_Scope", table: Node, column: int) -> Null:
         owner = scope.above(int(table["ctelevelsup"]))
-        cte = next((each for each in (owner.query["cteList"] or ()) if each["ctename"] == table["ctename"]), None) if owner else None
+        cte = (
+            next((each for each in (owner.query["cteList"] or ()) if each["ctename"] == table["ctename"]), None)
+            if owner
+            else None
+        )
         if owner is None or cte is None:
             return Null.MAYBE
         body = self._scope(cte["ctequery"], owner)

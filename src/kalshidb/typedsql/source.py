@@ -355,7 +355,9 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
         elif word == "json":
             json_types[match["subject"]] = match["type"]
         elif match["nulls"] == "nullable":
-            problem = f"column {match['subject']} needs no such line: it is nullable unless the server proves that it never is null"
+            problem = (
+                f"column {match['subject']} needs no such line: it is nullable unless the server proves that it never is null"
+            )
             raise LoadError(where, source.name, problem)
         else:
             not_null[match["subject"]] = where

@@ -1,0 +1,120 @@
+"""The engine's command, for any project: python -m kalshidb.typedsql generate …
+
+This module alone may use `kalshidb.postgres` and `kalshidb.migration`, and only when it needs a database: to have a server of its own
+to ask, and to apply migrations as yoyo does.
+"""
+
+import argparse
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from kalshidb.typedsql import generate
+from kalshidb.typedsql.describe import describe
+from kalshidb.typedsql.errors import StatementError
+from kalshidb.typedsql.loading import load_statements
+
+
+class GenerateError(Exception):
+    """Nothing was generated; says why."""
+
+
+def generate_project(project: generate.Project, server: str | None = None) -> list[Path]:
+    """Write a project's models and functions anew, and return the files that changed.
+
+    Args:
+        project: where its SQL lies and its Python goes.
+        server: address of a server on which a scratch database is made and dropped again; by default a server of its own runs for as
+            long as this takes.
+
+    Raises:
+        GenerateError: the migrations fail, the server refuses a statement, or something has no Python.
+    """
+    # PLC0415: only who generates needs a server.
+    from kalshidb.migration import migrate  # noqa: PLC0415
+
+    for folder in (project.migrations, project.queries):
+        if not folder.is_dir():
+            raise GenerateError(f"there is no folder {folder}")
+    try:
+        # Before any server: what cannot be read needs none.
+        statements = load_statements(project.queries)
+        with _scratch_database(server) as url:
+            try:
+                migrate(url, project.migrations)
+            except psycopg.Error as error:
+                raise GenerateError(f"the migrations in {project.migrations} fail: {error}") from error
+            with psycopg.connect(url) as conn:
+                database = describe(conn, statements)
+        return generate.write(generate.render(project, database))
+    except (StatementError, generate.UnknownTypeError, generate.NameClashError) as error:
+        raise GenerateError(str(error)) from error
+
+
+@contextmanager
+def _scratch_database(server: str | None) -> Iterator[str]:
+    if server is None:
+        from kalshidb.postgres import EmbeddedPostgres  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="typedsql-") as folder, EmbeddedPostgres(Path(folder)) as own:
+            yield own.ensure_database()
+        return
+    name = f"typedsql_scratch_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        # template0: what somebody put into template1 is no part of the project.
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        try:
+            yield make_conninfo(server, dbname=name)
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done or fresh, 1 stale or impossible, 2 not understood."""
+    parser = argparse.ArgumentParser(prog="python -m kalshidb.typedsql", description="SQL files in, typed Python functions out.")
+    command = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "generate", help="write models and functions from migrations and queries"
+    )
+    command.add_argument("--migrations", type=Path, required=True, metavar="DIR", help="folder of yoyo migrations")
+    command.add_argument("--queries", type=Path, required=True, metavar="DIR", help="folder of statements")
+    command.add_argument(
+        "--package", required=True, metavar="NAME", help="import name of the package that gets models and queries"
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="that package's folder, or the one that it stands in"
+    )
+    command.add_argument("--check", action="store_true", help="only say whether SQL and Python agree; needs no database")
+    command.add_argument("--server", metavar="URL", help="make the scratch database there; by default on a server of its own")
+    given = parser.parse_args(arguments)
+    if not all(part.isidentifier() for part in given.package.split(".")):
+        parser.error(f"--package {given.package}: no name that Python can import")
+    project = generate.Project.of_folders(given.migrations, given.queries, given.package, given.out)
+    if given.check:
+        problems = generate.check(project)
+        for problem in problems:
+            print(problem, file=sys.stderr)  # noqa: T201
+        if not problems:
+            print("generated files are fresh")  # noqa: T201
+        return 1 if problems else 0
+    try:
+        touched = generate_project(project, given.server)
+    except (GenerateError, psycopg.OperationalError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    (project.out / "__init__.py").touch()
+    for path in touched:
+        print(f"wrote {path.relative_to(project.out).as_posix()}")  # noqa: T201
+    if not touched:
+        print("nothing changed")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
