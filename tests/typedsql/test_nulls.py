@@ -197,7 +197,6 @@ MISTAKES: dict[str, Callable[..., Any]] = {
     "_present": lambda _self, _scope, node: {(1, 1), (1, 2), (1, 3)} if node else set(),
     "_set_operation": lambda self, scope, node, at: self._column(self._scope(scope.table(1)["subquery"], scope), at),
     "_aggregate": lambda self, scope, node: self._all(scope, [each["expr"] for each in node["args"] or ()]),
-    "_forget_conclusions": lambda self: None,
 }
 
 
