@@ -89,6 +89,9 @@ COMMENT ON COLUMN catalog.series.retrieved_at IS 'When the venue gave this state
 COMMENT ON COLUMN catalog.series.created_at IS 'When the row was first written, UTC.';
 COMMENT ON COLUMN catalog.series.updated_at IS 'When the content last changed, UTC; a poll that confirms it leaves this alone.';
 
+-- Serves catalog.stubs: few rows at any time, so the index stays small.
+CREATE INDEX series_is_stub_idx ON catalog.series (series_ticker) WHERE is_stub;
+
 CREATE TABLE catalog.events (
     event_ticker        catalog.ticker  NOT NULL,
     platform_id         text            NOT NULL,
@@ -143,6 +146,9 @@ COMMENT ON COLUMN catalog.events.updated_at IS 'When the content last changed, U
 
 -- Serves catalog.events_of_series.
 CREATE INDEX events_series_ticker_close_time_idx ON catalog.events (series_ticker, close_time);
+
+-- Serves catalog.stubs: few rows at any time, so the index stays small.
+CREATE INDEX events_is_stub_idx ON catalog.events (event_ticker) WHERE is_stub;
 
 CREATE TABLE catalog.markets (
     market_ticker               catalog.ticker  NOT NULL,

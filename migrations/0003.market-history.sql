@@ -139,6 +139,9 @@ COMMENT ON COLUMN catalog.settlements.no_payout IS 'Dollars that one NO contract
 COMMENT ON COLUMN catalog.settlements.retrieved_at IS 'When the venue told us, UTC.';
 COMMENT ON COLUMN catalog.settlements.created_at IS 'When the row was written, UTC.';
 
+-- Serves catalog.settlements_between.
+CREATE INDEX settlements_settled_at_idx ON catalog.settlements (settled_at);
+
 CREATE VIEW catalog.final_settlements AS
 SELECT DISTINCT ON (market_ticker)
     market_ticker,

@@ -82,9 +82,6 @@ COMMENT ON COLUMN market_data.orderbook_deltas.price IS 'The level, dollars for 
 COMMENT ON COLUMN market_data.orderbook_deltas.delta IS 'Contracts added (positive) or taken away (negative).';
 COMMENT ON COLUMN market_data.orderbook_deltas.retrieved_at IS 'When it reached us, UTC.';
 
--- Serves market_data.sequence_gaps.
-CREATE INDEX orderbook_deltas_sid_sequence_idx ON market_data.orderbook_deltas (sid, sequence);
-
 CREATE VIEW market_data.sequence_gaps AS
 WITH sequenced AS (
     -- The ticker stream counts within a market, the book stream within a subscription over all its markets.

@@ -8,6 +8,7 @@ WHERE platform_id = :platform_id;
 
 -- name: all_platforms()
 -- Every venue we know, by name.
+-- @plan there are a handful of venues
 SELECT *
 FROM catalog.platforms
 ORDER BY platform_id;

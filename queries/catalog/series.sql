@@ -79,6 +79,7 @@ WHERE series_ticker = :series_ticker;
 
 -- name: series_of_category(category)
 -- All series of one category, in the venue's spelling, by ticker.
+-- @plan there are a few thousand series, and a category has hundreds of them
 SELECT *
 FROM catalog.series
 WHERE category = :category

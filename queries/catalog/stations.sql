@@ -42,6 +42,7 @@ WHERE station_id = :station_id;
 
 -- name: all_stations()
 -- Every station we know, by id.
+-- @plan there are a few hundred stations
 SELECT *
 FROM catalog.stations
 ORDER BY station_id;

@@ -5,6 +5,7 @@
 --
 -- Each trade counts once with the YES price; bins are [n x bin_width, (n + 1) x bin_width) dollars, the last one closed. Only outcomes
 -- yes and no count.
+-- @plan computed from every trade of every settled market
 SELECT
     (least(floor(trades.yes_price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6)
         AS price_from,

@@ -228,6 +228,7 @@ ORDER BY asked.position;
 
 -- name: sequence_gaps()
 -- Where a stream's sequence jumps: what was sent in between did not reach us.
+-- @plan a gap shows only next to its neighbours, so every streamed row is looked at
 SELECT *
 FROM market_data.sequence_gaps
 ORDER BY seen_at, stream, counted_by;

@@ -71,6 +71,7 @@ LIMIT 1;
 
 -- name: orphan_trades()
 -- Markets that traded and that the catalogue does not know, by contracts traded.
+-- @plan adds up every trade; asked now and then by a person
 SELECT *
 FROM market_data.orphan_trades
 ORDER BY contracts DESC, market_ticker;

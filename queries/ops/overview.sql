@@ -4,6 +4,7 @@
 -- How many rows each part of the store holds, and the time they span.
 --
 -- Counts exactly, so it takes long on a large store.
+-- @plan an exact count reads every row
 SELECT 'series' AS part, count(*) AS rows, NULL::timestamptz AS earliest, NULL::timestamptz AS latest FROM catalog.series
 UNION ALL
 SELECT 'events', count(*), min(close_time), max(close_time) FROM catalog.events
@@ -24,6 +25,7 @@ SELECT 'public trades', count(*), min(created_time), max(created_time) FROM mark
 
 -- name: catalogue_by_series(how_many)
 -- The series with the most contracts traded: events, markets, open markets and contracts of each.
+-- @plan adds up every market of the catalogue
 SELECT
     series.series_ticker,
     series.title,

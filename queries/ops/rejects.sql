@@ -58,7 +58,10 @@ ORDER BY kind;
 -- Refused payloads whose SHA-256 begins with a prefix, open or resolved.
 SELECT *
 FROM ops.rejected_payloads
-WHERE starts_with(payload_sha256, :sha256_prefix)
+-- The bounds let the index find them whatever the prefix and the collation: hexadecimal digits end with f.
+WHERE payload_sha256 >= :sha256_prefix
+    AND payload_sha256 < :sha256_prefix || 'g'
+    AND starts_with(payload_sha256, :sha256_prefix)
 ORDER BY payload_sha256, kind;
 
 -- name: resolve_rejects(payload_sha256s, kinds)!

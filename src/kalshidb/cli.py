@@ -8,13 +8,14 @@ import dataclasses
 import json
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import psycopg
 import typer
@@ -34,6 +35,9 @@ from kalshidb.queries import catalog, ops
 from kalshidb.sqlfiles import sql_dir
 from kalshidb.typedsql import StatementError
 
+if TYPE_CHECKING:
+    from kalshidb.typedsql.generate import Project
+
 FAILED, REJECTED = 1, 3
 CONNECTION_LOST = ("08", "57P")  # SQLSTATE of a lost connection, and of a server that is being stopped
 EVERY_REJECT = 1_000_000
@@ -48,6 +52,8 @@ app = typer.Typer(
 )
 rejects_app = typer.Typer(help="What could not be stored: list it, look at it, try it again.", no_args_is_help=True)
 app.add_typer(rejects_app, name="rejects")
+check_app = typer.Typer(help="Whether what the repository holds is sound. For those who change the SQL.", no_args_is_help=True)
+app.add_typer(check_app, name="check")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -426,15 +432,7 @@ def generate(
     from kalshidb.typedsql import generate  # noqa: PLC0415  (development only)
     from kalshidb.typedsql.__main__ import GenerateError, generate_project  # noqa: PLC0415
 
-    package = Path(__file__).resolve().parent
-    project = generate.Project(
-        migrations=sql_dir("migrations").resolve(),
-        queries=sql_dir("queries").resolve(),
-        package="kalshidb",
-        out=package,
-        locate='sql_dir("queries")',
-        locate_import="from kalshidb.sqlfiles import sql_dir",
-    )
+    project = _project()
     if check:
         problems = generate.check(project)
         for problem in problems:
@@ -448,6 +446,50 @@ def generate(
     except GenerateError as error:
         _fail(str(error))
     for path in touched:
-        out.print(f"wrote {path.relative_to(package.parent)}", markup=False)
+        out.print(f"wrote {path.relative_to(project.out.parent)}", markup=False)
     if not touched:
         out.print("nothing changed")
+
+
+@check_app.command("queries")
+def check_queries(as_json: AsJson = False) -> None:
+    """Check each statement on a migrated scratch server: it prepares, its Python is fresh, its plan suits a large database."""
+    from kalshidb.typedsql import checking, plans  # noqa: PLC0415  (development only)
+
+    with _scratch() as conn:
+        try:
+            report = checking.check(_project(), conn)
+        except plans.PlansError as error:
+            _fail(str(error))
+    if as_json:
+        _print_json(dataclasses.asdict(report))
+    else:
+        for finding in report.findings:
+            print(finding)  # noqa: T201  (a line for tools that jump to it: no wrapping, no style)
+        looked_at = f"{report.statements} statements, {report.tables} tables, {report.indexes} indexes"
+        out.print(f"{len(report.findings) or 'no'} finding{'s' * (len(report.findings) != 1)} in {looked_at}")
+    if report.findings:
+        raise typer.Exit(FAILED)
+
+
+def _project() -> "Project":
+    from kalshidb.typedsql.generate import Project  # noqa: PLC0415  (development only)
+
+    return Project(
+        migrations=sql_dir("migrations").resolve(),
+        queries=sql_dir("queries").resolve(),
+        package="kalshidb",
+        out=Path(__file__).resolve().parent,
+        locate='sql_dir("queries")',
+        locate_import="from kalshidb.sqlfiles import sql_dir",
+    )
+
+
+@contextmanager
+def _scratch() -> Iterator[psycopg.Connection[Any]]:
+    """Give a connection to a migrated server of its own: what comes out must not depend on a database that somebody uses."""
+    with tempfile.TemporaryDirectory(prefix="kalshidb-check-") as folder, postgres.EmbeddedPostgres(Path(folder)) as server:
+        scratch = server.ensure_database()
+        apply_migrations(scratch)
+        with postgres.connect(scratch) as conn:
+            yield conn
