@@ -355,6 +355,13 @@ STATEMENTS: dict[str, tuple[str, str, bool]] = {
         "x",
         True,
     ),
+    "a recursive CTE beside another, on what the other loses": (
+        "WITH RECURSIVE o (x, y, z) AS (SELECT 1, 1, 1 UNION ALL SELECT o.x + 1, i.v, nullif(o.z, 1) FROM o, LATERAL ("
+        "WITH RECURSIVE i (k, v) AS (SELECT 1, o.z UNION ALL SELECT k + 1, v FROM i WHERE k < 2) SELECT v FROM i) i WHERE o.x < 4) "
+        "SELECT x, y, z FROM o",
+        "x",
+        True,
+    ),
     "a UNION of what is never null": ("SELECT name FROM shop.people UNION SELECT sku FROM shop.prices", "name", False),
     "an INTERSECT with what is never null": (
         "SELECT nickname FROM shop.people INTERSECT SELECT 'Bobby' AS b",
