@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kalshidb.typedsql import checking, describe, generate, load_statements
+from kalshidb.typedsql import checking, describe, generate, load_statements, plans
 from kalshidb.typedsql.checking import Finding
 from kalshidb.typedsql.generate import Project
 from kalshidb.typedsql.plans import clauses
@@ -309,23 +309,26 @@ def test_a_statement_none_of_whose_values_we_can_think_of_is_planned_without_val
     assert of_sql(check(migration=migration, queries=[(within, coded)])) == []
 
 
-def test_the_rows_of_a_partial_index_are_few(check: Check) -> None:
-    column = (
-        "    place       text            NOT NULL,\n",
-        "    place       text            NOT NULL,\n    is_new      boolean         NOT NULL,\n",
-    )
-    index = "-- Serves lab.new_probes.\nCREATE INDEX probes_is_new_idx ON lab.probes (probe_id) WHERE is_new;\n\n"
-    found = check(
-        migration=[column, ("CREATE TABLE lab.readings", f"{index}CREATE TABLE lab.readings")],
-        queries=[
-            (
-                "probes (probe_id, place) SELECT DISTINCT probe_id, 'unknown'",
-                "probes (probe_id, place, is_new) SELECT DISTINCT probe_id, '', true",
-            ),
-            ("-- name: mean_", "-- name: new_probes()\nSELECT place FROM lab.probes WHERE is_new;\n\n-- name: mean_"),
-        ],
-    )
-    assert of_sql(found) == []
+@pytest.mark.parametrize(
+    ("question", "rows"),
+    [
+        ("lab.probes", 200_000),
+        ("lab.probes WHERE probe_id = 'x'", 1),
+        ("lab.probes WHERE place = 'x'", 200),
+        ("lab.probes WHERE is_new", 2_000),  # of which there is a partial index
+        ("lab.readings WHERE probe_id = 'x' AND seen_at >= :month AND seen_at < :month + interval '1 month'", 500),
+        ("lab.readings WHERE seen_at >= :month + interval '9 days' AND seen_at < :month + interval '10 days'", 3_300_000),
+    ],
+)
+def test_the_planner_expects_the_rows_of_a_large_database(empty_database: str, question: str, rows: int) -> None:
+    with psycopg.connect(empty_database) as conn:
+        conn.execute(MIGRATION.encode())
+        conn.execute("ALTER TABLE lab.probes ADD is_new boolean NOT NULL; CREATE INDEX ON lab.probes (probe_id) WHERE is_new")
+        with plans.pretend_large(conn) as large:
+            asked = question.replace(":month", f"timestamptz '{large.month.isoformat()}'")
+            row = conn.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM {asked}".encode()).fetchone()  # noqa: S608
+            assert row is not None
+            assert row[0][0]["Plan"]["Plan Rows"] == pytest.approx(rows, rel=0.1)
 
 
 def test_an_exception_that_excuses_nothing_is_found(check: Check) -> None:
