@@ -53,8 +53,9 @@ app = typer.Typer(
 rejects_app = typer.Typer(help="What could not be stored: list it, look at it, try it again.", no_args_is_help=True)
 app.add_typer(rejects_app, name="rejects")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Soft: a line that a program reads is not broken at the width of a terminal that is not there.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -418,13 +419,15 @@ def demo_command(
         out.print(f"kalshidb {__version__} on {postgres.describe()}", style="dim", markup=False)
         complete = demo.run(conn, out, seed=seed, markets=markets)
     out.rule("What next", align="left")
+    in_checkout = (Path(__file__).resolve().parents[2] / "run.py").exists()
     for command, meaning in (
-        ("up", "keep the server running and print its address, for psql"),
+        ("psql", "look at the tables"),
         ("load FILE…", "load answers of the exchange that you saved"),
         ("runs", "what was loaded when"),
-        ("test", "run the tests"),
+        ("up", "keep the server running and print its address"),
+        *([("test", "run the tests")] if in_checkout else []),
     ):
-        out.print(f"  python3 run.py {command:12} [dim]{meaning}[/]", soft_wrap=True)
+        out.print(f"  {'python3 run.py' if in_checkout else 'kalshidb'} {command:12} [dim]{meaning}[/]", soft_wrap=True)
     if not complete:
         raise typer.Exit(REJECTED)
 
