@@ -3,6 +3,7 @@
 
     python3 run.py demo                 any kalshidb command
     python3 run.py test [pytest's …]    the tests
+    python3 run.py bench [--quick] …    the benchmarks
 
 Standard library only, and readable by any Python 3, so that an old one can say what is missing. What is installed is
 pinned by hash in requirements.txt (commands) and requirements-dev.txt (tests). Once it is installed, no network is
@@ -38,6 +39,7 @@ COMMANDS, TESTS = "requirements.txt", "requirements-dev.txt"
 HELP = """usage: python3 run.py demo                   the whole path on built-in data, in one go
        python3 run.py <command> [arguments]  any kalshidb command; `python3 run.py --help` lists them
        python3 run.py test [arguments]       the tests; the arguments are pytest's
+       python3 run.py bench [--quick]        the benchmarks, against the alternatives; --json FILE keeps the numbers
 
 The first run makes a virtual environment and installs the pinned requirements; later ones need no network.
 Environment:
@@ -58,6 +60,10 @@ def main(arguments: "list[str]") -> None:
         os.chdir(str(ROOT))
         cache = [] if os.access(str(ROOT), os.W_OK) else ["-p", "no:cacheprovider"]
         command = ["-m", "pytest", *cache, *parallel(arguments[1:]), *arguments[1:]]
+    elif arguments[0] == "bench":
+        python = environment(TESTS)  # the alternatives come with the tests' requirements
+        os.chdir(str(ROOT))
+        command = ["-m", "benchmarks", *arguments[1:]]
     else:
         python = environment(COMMANDS)
         command = ["-P", "-m", "kalshidb", *arguments]

@@ -45,7 +45,9 @@ async def price_history(market_ticker: str) -> None:
             end_ts=last.end_period_ts + timedelta(seconds=1),
         )
     for candle in candles[-5:]:
-        print(f"{candle.end_period_ts:%Y-%m-%d %H:%M}  bid {candle.yes_bid_close}  ask {candle.yes_ask_close}  volume {candle.volume}")
+        print(
+            f"{candle.end_period_ts:%Y-%m-%d %H:%M}  bid {candle.yes_bid_close}  ask {candle.yes_ask_close}  volume {candle.volume}"
+        )
 
 
 if __name__ == "__main__":

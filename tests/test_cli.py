@@ -270,6 +270,25 @@ def test_a_reject_of_broken_bytes_can_be_shown(kalshidb: Command, tmp_path: Path
     assert (found.status, "1 are broken files: load mended ones" in found.out) == (0, True)
 
 
+def test_a_reject_that_is_not_to_be_stored_can_be_closed(kalshidb: Command, tmp_path: Path) -> None:
+    path = tmp_path / "cut off.json"
+    path.write_text('{"markets": [')
+    kalshidb("load", path)
+    (reject,) = kalshidb("rejects", "list", "--json").json
+    closed = kalshidb("rejects", "discard", reject["payload_sha256"][:12])
+    assert (closed.status, closed.out) == (0, f"discarded {reject['payload_sha256'][:12]}  file  {path}\n")
+    assert kalshidb("rejects", "list").out == "nothing is rejected\n"
+    assert kalshidb("rejects", "show", reject["payload_sha256"], "--json").json[0]["payload"] == '{"markets": ['
+    assert kalshidb("rejects", "discard", reject["payload_sha256"]).status == 1
+
+
+def test_psql_opens_the_same_database_and_passes_its_arguments_on(database_url: str, market_file: Path) -> None:
+    assert in_a_process("load", market_file, url=database_url).returncode == 0
+    found = in_a_process("psql", "-X", "-A", "-t", "-c", "SELECT count(*) FROM catalog.markets", url=database_url)
+    assert (found.returncode, found.stdout) == (0, "1\n")
+    assert in_a_process("psql", "-X", "-c", "SELECT nonsense", url=database_url).returncode == 1
+
+
 def test_a_reject_that_is_not_there_is_an_error(kalshidb: Command) -> None:
     found = kalshidb("rejects", "show", "abc")
     assert (found.status, found.err) == (1, "kalshidb: no reject begins with 'abc'; `kalshidb rejects list` shows them\n")

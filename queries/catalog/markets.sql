@@ -200,8 +200,8 @@ ORDER BY event_ticker, market_ticker;
 -- name: markets_by_status(status, after_close_time, after_market_ticker, page_size)
 -- A page of the markets with one status (the venue's word), in order of close time.
 --
--- For the first page pass datetime.min in UTC and an empty text, then the last row's close_time and market_ticker. Markets without a
--- close time, which only stubs lack, are left out.
+-- For the first page pass datetime.min in UTC and an empty text, then the last row's close_time and market_ticker. Markets of which no
+-- close time is known (stubs, and answers that lack it) are left out.
 SELECT *
 FROM catalog.markets
 WHERE status = :status

@@ -6,7 +6,9 @@ ops.rejected_payloads (`kalshidb rejects list`).
 
 import dataclasses
 import json
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +33,7 @@ from kalshidb.ingest.load import find_files, load_files, shown_path
 from kalshidb.migration import migrate as apply_migrations
 from kalshidb.migration import pending
 from kalshidb.models.ops import RejectedPayload
+from kalshidb.postgres.embedded import find_programs
 from kalshidb.queries import catalog, ops
 from kalshidb.sqlfiles import sql_dir
 from kalshidb.typedsql import StatementError
@@ -55,8 +58,9 @@ app.add_typer(rejects_app, name="rejects")
 check_app = typer.Typer(help="Whether what the repository holds is sound. For those who change the SQL.", no_args_is_help=True)
 app.add_typer(check_app, name="check")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Soft: a line that a program reads is not broken at the width of a terminal that is not there.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -121,6 +125,16 @@ def down(force: Annotated[bool, typer.Option(help="Stop at once, even while othe
 def url() -> None:
     """Print the address of the database, for psql and for `yoyo apply -d` (write postgresql+psycopg:// there)."""
     print(postgres.url())  # noqa: T201
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open the database in psql; arguments are psql's (-c "SELECT …"). The embedded server's own psql serves where none is installed."""
+    with postgres.database() as database:
+        _migrated(database.url, embedded=database.embedded)
+        program = shutil.which("psql") or str(find_programs() / "psql")
+        status = subprocess.call([program, database.url, *context.args])  # noqa: S603  (the user's own words, for the user's psql)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -332,6 +346,20 @@ def rejects_retry(
         raise typer.Exit(REJECTED)
 
 
+@rejects_app.command("discard")
+def rejects_discard(
+    sha256: Annotated[str, typer.Argument(help="The beginning of its SHA-256, as `rejects list` prints it.")],
+) -> None:
+    """Mark refused payloads as resolved although they are not stored, such as a broken file that was fetched anew. Deletes nothing."""
+    with _store() as conn:
+        found = [reject for reject in ops.rejects_by_prefix(conn, sha256_prefix=sha256) if reject.resolved_at is None]
+        if not found:
+            _fail(f"no open reject begins with {sha256!r}; `kalshidb rejects list` shows them")
+        ops.resolve_rejects(conn, payload_sha256s=[one.payload_sha256 for one in found], kinds=[one.kind for one in found])
+    for reject in found:
+        out.print(f"discarded {reject.payload_sha256[:12]}  {reject.kind}  {reject.source}", markup=False, soft_wrap=True)
+
+
 def _print_reject(reject: RejectedPayload) -> None:
     out.print(f"{reject.payload_sha256[:12]}  {reject.kind}  {reject.source}", markup=False, soft_wrap=True)
     for error in reject.errors:
@@ -396,13 +424,15 @@ def demo_command(
         out.print(f"kalshidb {__version__} on {postgres.describe()}", style="dim", markup=False)
         complete = demo.run(conn, out, seed=seed, markets=markets)
     out.rule("What next", align="left")
+    in_checkout = (Path(__file__).resolve().parents[2] / "run.py").exists()
     for command, meaning in (
-        ("up", "keep the server running and print its address, for psql"),
+        ("psql", "look at the tables"),
         ("load FILE…", "load answers of the exchange that you saved"),
         ("runs", "what was loaded when"),
-        ("test", "run the tests"),
+        ("up", "keep the server running and print its address"),
+        *([("test", "run the tests")] if in_checkout else []),
     ):
-        out.print(f"  python3 run.py {command:12} [dim]{meaning}[/]", soft_wrap=True)
+        out.print(f"  {'python3 run.py' if in_checkout else 'kalshidb'} {command:12} [dim]{meaning}[/]", soft_wrap=True)
     if not complete:
         raise typer.Exit(REJECTED)
 

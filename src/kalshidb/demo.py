@@ -51,7 +51,8 @@ def run(conn: psycopg.Connection[Any], console: Console, *, seed: int = 7, marke
             total = intake.report.total
             console.print(
                 f"{title}: [bold]{total.written:,} written[/], {total.unchanged:,} unchanged, {total.rejected:,} rejected, "
-                f"{time.monotonic() - begun:.1f} s"
+                f"{time.monotonic() - begun:.1f} s",
+                soft_wrap=True,
             )
             return intake.report
 

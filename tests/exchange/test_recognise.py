@@ -167,7 +167,30 @@ def test_an_empty_page_is_fine() -> None:
     ],
 )
 def test_an_answer_is_found_in_any_wrapper(wrap: Any, answer: dict[str, Any], kind: str) -> None:  # noqa: ANN401
-    assert [str(item.kind) for item in items(wrap(answer))] == [kind]
+    found = list(recognise(wrap(answer)))
+    assert [str(part.kind) for part in found if isinstance(part, Item)] == [kind]
+    assert not [part for part in found if isinstance(part, Unrecognised)]
+
+
+def test_what_stands_beside_an_envelope_is_never_passed_over_in_silence() -> None:
+    beside = {"orderbook_v2": {"levels": [{"a": 1}]}, "status_counts": {"active": 1}}
+    found = list(recognise({"trades": [trade()], **beside}))
+    assert [part.kind for part in found if isinstance(part, Item)] == [Kind.TRADE]
+    assert [part.what for part in found if isinstance(part, NotStored)] == ["recorder's note 'orderbook_v2'"]
+
+
+def test_objects_are_found_where_the_request_is_described_too() -> None:
+    assert [str(item.kind) for item in items({"query": {"trades": [trade()]}, "events": [event()]})] == ["event", "trade"]
+
+
+def test_series_keyed_by_ticker_are_found() -> None:
+    keyed = {"series": {"KXZS": SERIES | {"ticker": "KXZS"}, "KXZT": SERIES | {"ticker": "KXZT"}}}
+    assert [str(item.kind) for item in items(keyed)] == ["series", "series"]
+
+
+def test_an_error_beside_an_empty_page_is_no_page() -> None:
+    (found,) = recognise({"markets": None, "error": "too many requests"})
+    assert found == NotStored("error answer", "$")
 
 
 @pytest.mark.parametrize(
@@ -585,7 +608,7 @@ CONTENTS: dict[str, Counter[str]] = {
     "market_single_weather_2026-07-18.json": Counter(market=1),
     "markets_list_mve_deci-cent_2026-06-21.json": Counter(market=5),
     "markets_list_page_mve__cents-era_2026-01-12.json": Counter(market=5),
-    "markets_list_settled_2026-08-08.json": Counter(market=44),
+    "markets_list_settled_2026-08-08.json": Counter({"market": 44, "not stored": 1}),
     "milestones_list_page_2026-01-15.json": Counter({"not stored": 5}),
     "mve_collection_single_2026-01.json": Counter({"not stored": 1}),
     "orderbook_empty_null__cents-era_2026-01-12.json": Counter(orderbook=1),

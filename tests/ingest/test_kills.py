@@ -22,8 +22,11 @@ from psycopg import sql
 from kalshidb.exchange.simulator import SimulatedExchange
 from kalshidb.postgres.lifecycle import ServerDirectory
 
-MOMENTS = (0.03, 0.12, 0.22, 0.32, 0.42, 0.52, 0.62, 0.72, 0.82, 0.95)
-"""When `load` is killed, as parts of the time that it takes undisturbed."""
+WHILE_MIGRATING = (0.1, 0.5, 0.9)
+"""When `load` is killed, as parts of the time that it takes undisturbed before its run begins."""
+
+WHILE_LOADING = (0.01, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+"""When `load` is killed, as parts of the time that its run takes undisturbed."""
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +168,8 @@ def databases(request: pytest.FixtureRequest, world: Path) -> Iterator[Databases
 
 
 @pytest.fixture(scope="module")
-def undisturbed(databases: Databases) -> tuple[dict[str, list[str]], float]:
-    """What a load that nobody disturbs stores, and how long it takes."""
+def undisturbed(databases: Databases) -> tuple[dict[str, list[str]], float, float]:
+    """What a load that nobody disturbs stores, and how long it takes before and in its run."""
     databases.load(databases.empty()).report()  # the first one also warms caches
     url = databases.empty()
     begun = time.monotonic()
@@ -174,38 +177,44 @@ def undisturbed(databases: Databases) -> tuple[dict[str, list[str]], float]:
     took = time.monotonic() - begun
     assert report["written"] > 6_000  # more than a batch
     assert databases.runs(url) == ["rejected_some"]
-    return databases.contents(url), took
+    with psycopg.connect(url) as conn:
+        ((ran,),) = conn.execute("SELECT extract(epoch FROM duration)::float FROM ops.ingest_runs").fetchall()
+    return databases.contents(url), took - ran, ran
 
 
 def test_a_load_that_is_killed_at_any_moment_is_made_good_by_the_next(
-    databases: Databases, undisturbed: tuple[dict[str, list[str]], float]
+    databases: Databases, undisturbed: tuple[dict[str, list[str]], float, float]
 ) -> None:
-    expected, took = undisturbed
+    expected, before, ran = undisturbed
     seen: list[str] = []
-    for moment in MOMENTS:
+    moments = [(before * part, False) for part in WHILE_MIGRATING] + [(ran * part, True) for part in WHILE_LOADING]
+    for moment, in_run in moments:
+        seconds = moment
         while True:
             url = databases.empty()
             killed = databases.load(url)
-            time.sleep(took * moment)
+            while in_run and not databases.runs(url):
+                time.sleep(0.002)
+            time.sleep(seconds)
             killed.kill()
             if killed.ended() == -signal.SIGKILL:
                 break
-            took *= 0.8  # it was done already: the machine has become faster
+            seconds *= 0.7  # it was done already: the machine has become faster
         runs = databases.runs(url)
         seen.append("migrating" if runs is None else runs[-1] if runs else "before the run")
         databases.load(url).report()
-        assert differences(expected, databases.contents(url)) == {}, f"killed after {moment:.0%}: {seen[-1]}"
+        assert differences(expected, databases.contents(url)) == {}, f"killed after {seconds:.2f} s: {seen[-1]}"
         if seen[-1] == "running":
             assert databases.runs(url) == ["abandoned", "rejected_some"]
-    assert seen.count("running") >= 3, seen
-    assert "migrating" in seen, seen
+    assert seen[0] == "migrating", seen
+    assert seen.count("running") >= 5, seen
 
 
 def test_four_loads_of_the_same_at_the_same_time_store_what_one_would(
-    databases: Databases, undisturbed: tuple[dict[str, list[str]], float]
+    databases: Databases, undisturbed: tuple[dict[str, list[str]], float, float]
 ) -> None:
     """On an empty database, so that they also want to migrate it at the same time."""
-    expected, _ = undisturbed
+    expected, _, _ = undisturbed
     url = databases.empty()
     commands = [databases.load(url, number) for number in range(4)]
     reports = [command.report() for command in commands]

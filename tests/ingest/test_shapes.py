@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kalshidb.exchange.recognise import Kind
 from kalshidb.ingest.load import find_files
 
 ROOT = os.geteuid() == 0
+NY = "KXRAIN-26NOV01-NY"
 
 
 @pytest.mark.parametrize(
@@ -311,3 +313,30 @@ def test_the_period_is_inferred_where_the_ends_leave_no_doubt(store: Store) -> N
     found = store.conn.execute("SELECT DISTINCT market_ticker, period_interval_minutes FROM market_data.candlesticks").fetchall()
     assert dict(found) == {"KXA-M": 1, "KXA-H": 60, "KXA-D": 1440}
     assert store.give({"ticker": "KXA-X", "candlesticks": [candle(hours[0])]}).total.rejected == 1
+
+
+def test_frames_and_polls_without_a_time_of_their_own_are_kept_apart_in_their_order(store: Store) -> None:
+    frames = [
+        {"type": "orderbook_snapshot", "sid": sid, "seq": 1, "msg": {"market_ticker": NY, "yes_dollars_fp": [[price, "5.00"]]}}
+        for sid, price in ((3, "0.4400"), (4, "0.5000"), (5, "0.4300"))
+    ]
+    report = store.load(store.file("stream.jsonl", "\n".join(map(json.dumps, frames))))
+    assert (report.counts("orderbook").written, report.counts("orderbook").unchanged) == (3, 0)
+    books = store.conn.execute("SELECT sid FROM market_data.orderbook_snapshots ORDER BY snapshot_time").fetchall()
+    assert [sid for (sid,) in books] == [3, 4, 5]
+    assert store.load(store.file("stream.jsonl", "\n".join(map(json.dumps, frames)))).total.rejected == 0
+
+
+def test_an_offer_of_nothing_is_no_offer(store: Store) -> None:
+    combo = market(yes_bid_dollars="0.1500", yes_ask_dollars="0.0000", no_bid_dollars="1.0000", no_ask_dollars="0.8500")
+    assert store.give({"markets": [combo]}).total.rejected == 0
+    assert store.conn.execute("SELECT yes_bid, yes_ask, no_bid, no_ask, midpoint FROM market_data.price_snapshots").fetchone() == (
+        Decimal("0.15"), Decimal(1), Decimal(0), Decimal("0.85"), Decimal("0.575"),
+    )  # fmt: skip
+
+
+def test_a_length_that_no_candlestick_has_is_refused_by_name(store: Store) -> None:
+    report = store.give({"ticker": NY, "period_interval": 15, "candlesticks": [candle()]})
+    assert report.total.rejected == 1
+    (reject,) = store.rejects()
+    assert reject.errors[0]["field"] == "period_interval"

@@ -40,7 +40,6 @@ from kalshidb.typedsql.arrow import (  # noqa: E402
     as_arrow,
     as_arrow_async,
     copy_text_from_arrow,
-    copy_text_from_csv,
     is_arrow,
 )
 
@@ -666,33 +665,6 @@ def test_columns_that_do_not_fit_are_refused_with_both_types(columns: dict[str, 
 def test_values_that_would_lose_something_are_refused(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(copy_text_from_arrow(pa.table(columns), Taken))
-
-
-def test_csv_is_matched_by_the_names_in_its_first_line(taken: Connection) -> None:
-    text = '\ufeffmoment,name,exact,words\r\n2025-01-02T03:04:05+02:00,"",1.5,"{a,b}"\r\n,"two\nlines",,\r\n'.encode()
-    for rows in (text, [text[:20], text[20:]], iter([text])):
-        found = copied(taken, copy_text_from_csv(rows, Taken))
-        assert [(row["moment"], row["name"], row["exact"], row["words"]) for row in found] == [
-            (datetime(2025, 1, 2, 1, 4, 5, tzinfo=UTC), "", Decimal("1.500000"), ["a", "b"]),
-            (None, "two\nlines", None, None),
-        ]
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "message"),
-    [
-        (b"name,nam\na,b\n", TypeError, "there is no column nam"),
-        (b"name,name\na,b\n", TypeError, "column name is there twice"),
-        (b"whole\n1\n", TypeError, "column name is missing"),
-        (b"", TypeError, "column name is missing"),
-        (b"name,whole\n,1\n", ValueError, "row 1: name is null"),
-        (b"name,moment\na,2025-01-02 03:04Z\nb,2025-01-02\n", ValueError, r"row 2: moment has no time zone \(2025-01-02\)"),
-        (b"name,whole\na,1\nb\n", ValueError, "Expected 2 columns, got 1"),
-    ],
-)
-def test_csv_that_does_not_fit_is_refused(text: bytes, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        list(copy_text_from_csv(text, Taken))
 
 
 def test_without_pyarrow_the_error_says_what_to_install(pg: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

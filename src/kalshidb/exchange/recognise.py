@@ -566,18 +566,20 @@ class _Walker:
                 count = len(holder[name]) if isinstance(holder[name], list) else 1
                 if count:
                     yield NotStored(what, _step(path, name), count)
-        if (yield from self.members(holder, path, context, depth, known)):
-            return True
         error = holder.get("error")
-        if isinstance(error, dict) or (isinstance(error, str) and error):
+        is_error = isinstance(error, dict) or (isinstance(error, str) and bool(error))
+        if is_error and not any(holder.get(name) for name in known):
+            # Also beside an empty page, which is then no page.
             yield NotStored("error answer", path)
+            yield from self.members(holder, path, context, depth, known)
             return True
-        return False
+        return (yield from self.members(holder, path, context, depth, known))
 
     def members(self, holder: dict[str, Any], path: str, context: _Context, depth: int, known: set[str]) -> Walk:
         """The members of a wrapper under names of the recorder's choice.
 
-        Beside an envelope they are its notes unless an object is in them. Beside another member that was recognised,
+        Beside an envelope they are its notes unless an object is in them; a note of more than one level is reported. What says
+        how was asked (`request`, `params` …) is searched for objects only. Beside another member that was recognised,
         one in which nothing was is a stray, unless a usual wrapper (`response`, `body` …) says which member holds the
         answer, or it is a single level of scalars beside a single answer: a recorder's note.
         """
@@ -585,14 +587,21 @@ class _Walker:
         answered = bool(known)
         strays: list[str] = []
         for key, value in holder.items():
-            if key in known or key in _ABOUT or key in _NOTES or value in (None, "", [], {}):
+            if key in known or key in _NOTES or value in (None, "", [], {}):
                 continue
             inner, keyed = _context_of_key(key, context)
             walk = self.walk(value, _step(path, key), inner, depth + 1)
-            if known:
+            if key in _ABOUT:
+                about = list(walk)
+                if any(isinstance(part, Item) for part in about):
+                    yield from about
+                    found += 1
+            elif known:
                 beside = list(walk)
                 if any(isinstance(part, Item) for part in beside):
                     yield from beside
+                elif known & _ENVELOPES.keys() and not _is_flat(value):
+                    yield NotStored(f"recorder's note {key!r}", _step(path, key))
             elif (yield from walk):
                 found += 1
                 answered = answered or key in _WRAPPERS
@@ -612,6 +621,11 @@ class _Walker:
             yield from self.elements(kind, content, path, context, depth)
         elif isinstance(content, dict):
             own = _kind_of(content)
+            if own is None and all(
+                isinstance(value, dict) and _context_of_key(key, context)[1] for key, value in content.items()
+            ):
+                yield from self.keyed(kind, content, path, context, depth)
+                return
             if own is kind or (own is None and name in _SINGULAR and not _is_wrapper(content)):
                 yield from self.objects(kind, content, path, context, depth)
                 return

@@ -150,14 +150,16 @@ def market_row(market: models.Market, seen_at: datetime) -> MarketInput:
 
 def quote_row(market: models.Market, seen_at: datetime, source: Source, raw: object) -> PriceSnapshotInput:
     """Return the quotes that a market's answer carries, as observed then."""
+    yes_ask, no_bid = _offered(market.yes_ask, market.no_bid)
+    no_ask, yes_bid = _offered(market.no_ask, market.yes_bid)
     return PriceSnapshotInput(
         market_ticker=market.market_ticker,
         snapshot_time=seen_at,
         source=source,
-        yes_bid=market.yes_bid,
-        yes_ask=market.yes_ask,
-        no_bid=market.no_bid,
-        no_ask=market.no_ask,
+        yes_bid=yes_bid,
+        yes_ask=yes_ask,
+        no_bid=no_bid,
+        no_ask=no_ask,
         last_price=market.last_price,
         volume=market.volume,
         volume_24h=market.volume_24h,
@@ -198,6 +200,12 @@ def candlestick_row(candle: models.Candlestick, seen_at: datetime, raw: object) 
             "period_interval_minutes",
             "the answer does not say how long its periods are, and their ends leave it open",
             "say it with --interval 1, 60 or 1440",
+        )
+    if candle.period_interval_minutes not in (1, 60, 1440):
+        raise MissingContextError(
+            "period_interval",
+            f"{candle.period_interval_minutes} is no length of a candlestick",
+            "there are 1, 60 and 1440 minutes",
         )
     return Candlestick(
         market_ticker=_known_market(candle.market_ticker),
@@ -302,6 +310,17 @@ def ticker_row(frame: models.TickerFrame, seen_at: datetime, raw: object) -> Pri
         retrieved_at=seen_at,
         raw_json=raw,
     )
+
+
+def _offered(ask: Decimal | None, other_bid: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
+    """Return an offer and the bid for the other side that it comes from.
+
+    Nobody sells for nothing: where the exchange writes 0 for an offer (combos without one, and 1 for the bid behind it), there is none,
+    which is 1 and 0 everywhere else.
+    """
+    if ask != 0:
+        return ask, other_bid
+    return Decimal(1), Decimal(0) if other_bid == 1 else other_bid
 
 
 def _known_market(ticker: str | None) -> str:

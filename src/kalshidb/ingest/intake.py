@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
 from enum import StrEnum
 from types import TracebackType
@@ -34,6 +34,7 @@ BATCH_ROWS = 5_000  # rows held before they are written: enough for COPY to pay,
 DEADLOCK_RETRIES = 5
 LARGE = 1 << 20  # bytes of a refused payload that is written at once
 MOST_ERRORS = 100  # kept where several rows or parts of one object are refused
+_APART = timedelta(microseconds=1)
 EXAMPLES = 20  # refusals that a report shows in full; all are in the database
 
 
@@ -216,25 +217,31 @@ class Intake:
         seen_at: datetime,
         content: bytes | None = None,
         retried: RejectedPayload | None = None,
-    ) -> None:
-        """Take in every object of a parsed document.
+    ) -> datetime:
+        """Take in every object of a parsed document; return the moment after the last.
+
+        Objects that do not say when they were seen are a microsecond apart, in their order: two frames or two polls of one market are
+        two observations, and the later one is the newer.
 
         Args:
             document: JSON parsed with Decimals.
             source: where it came from, for refusals; a place within it is added.
             hints: what the request said and the answer leaves out.
-            seen_at: when the answer was given, where it does not say so itself.
+            seen_at: when the answer was given, where neither it nor the hints say so.
             content: the document as it arrived, to be kept where nothing in it is recognised.
             retried: the refusal of the whole document that this is another attempt for.
         """
         try:
             for found in recognise(document, hints):
                 self._take_found(found, source, seen_at, content, retried)
+                if isinstance(found, Item) and found.observed_at is None:
+                    seen_at += _APART
         except (RecursionError, DecimalException) as error:
             if content is None:
                 raise
             reason = "nested too deeply" if isinstance(error, RecursionError) else "text within it holds a number beyond reason"
             self.refuse_bytes(content, source, reason)
+        return seen_at
 
     def _take_found(
         self, found: Found, source: str, seen_at: datetime, content: bytes | None, retried: RejectedPayload | None

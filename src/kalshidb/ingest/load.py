@@ -5,7 +5,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -115,6 +115,7 @@ def _load_file(intake: Intake, path: Path, hints: Hints, on_bytes: Callable[[int
     source = shown_path(path)
     with path.open("rb") as file:
         seen_at = hints.observed_at or _written_at(os.fstat(file.fileno()))
+        hints = replace(hints, observed_at=None)  # one moment for the file; within it the order counts
         promises_lines = path.suffix.lower() in _LINES
         first = file.readline() if promises_lines else b""
         if promises_lines and _is_json(first):  # read line by line: such files may be larger than memory
@@ -156,7 +157,7 @@ def _load_lines(
             except ValueError as error:
                 intake.refuse_bytes(line, f"{source}:{number}", f"no JSON: {error}")
             else:
-                intake.take(document, f"{source}:{number}", hints, seen_at, line)
+                seen_at = intake.take(document, f"{source}:{number}", hints, seen_at, line)
         on_bytes(len(line))
 
 

@@ -1,4 +1,4 @@
-"""Rows as columns: a statement's result as an Arrow table, and Arrow tables or CSV as rows for a bulk statement.
+"""Rows as columns: a statement's result as an Arrow table, and Arrow tables as rows for a bulk statement.
 
 The server writes CSV, Arrow reads it by column; Python never sees a row. What comes out has the statement's columns in its order, and
 the exact types of the database: numeric(p, s) is decimal128(p, s), timestamptz a UTC timestamp, a ticker a dictionary of tickers.
@@ -21,9 +21,7 @@ Needs pyarrow, which is imported on the first call.
 """
 
 import asyncio
-import csv
 import inspect
-import io
 import re
 import sys
 from collections.abc import (
@@ -42,7 +40,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, NamedTuple, ParamSpec, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, get_args, get_origin
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, DataError, RawCursor
 from psycopg import Error as DatabaseError
@@ -59,7 +57,8 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 
 from kalshidb.typedsql.errors import RowError, StatementError
-from kalshidb.typedsql.runtime import AnyConnection, Rows, Statement, as_jsonb, column_names
+from kalshidb.typedsql.reading import column_names
+from kalshidb.typedsql.runtime import AnyConnection, Rows, Statement, as_jsonb
 from kalshidb.typedsql.source import Cardinality, pieces
 
 if TYPE_CHECKING:
@@ -580,7 +579,7 @@ def _plain(schema: Schema, known: Mapping[str, Schema] | None = None) -> tuple[S
 # -- writing: Arrow or CSV as rows of a bulk statement ---------------------------------------------------------------------------------
 
 COPY_OPTIONS = "(FORMAT csv, NULL '', ENCODING 'UTF8')"
-"""How COPY FROM STDIN reads what copy_text_from_arrow and copy_text_from_csv give."""
+"""How COPY FROM STDIN reads what copy_text_from_arrow gives."""
 
 
 def is_arrow(rows: object) -> bool:
@@ -591,8 +590,8 @@ def is_arrow(rows: object) -> bool:
 def copy_text_from_arrow(rows: Any, model: type[BaseModel]) -> Iterator[tuple[int, bytes]]:  # noqa: ANN401
     """Yield rows of Arrow as the text that COPY reads with COPY_OPTIONS, and with how many rows they are.
 
-    The columns have the model's order, whatever theirs is, and then the row's number; a column that may be null may be missing. Memory
-    does not grow with the number of rows. Ranges and jsonb are taken as text, as the server writes them.
+    The columns have the model's order, whatever theirs is; a column that may be null may be missing. Memory does not grow with the
+    number of rows. Ranges and jsonb are taken as text, as the server writes them.
 
     Raises:
         TypeError: a column is unknown, missing, or of a type that is not exactly the model's; nothing was yielded yet.
@@ -619,52 +618,8 @@ def copy_text_from_arrow(rows: Any, model: type[BaseModel]) -> Iterator[tuple[in
                     columns[name] = write(values)
                 except arrow.ArrowInvalid as error:
                     raise ValueError(f"{name}, rows {done + 1} to {done + len(batch)}: {error}") from error
-            yield len(batch), _csv(arrow, [columns.get(name) for name in fields], done, len(batch))
+            yield len(batch), _csv(arrow, [columns.get(name) for name in fields], len(batch))
             done += len(batch)
-
-
-def copy_text_from_csv(rows: bytes | BinaryIO | Iterable[bytes], model: type[BaseModel]) -> Iterator[tuple[int, bytes]]:
-    """Do what copy_text_from_arrow does, for CSV in UTF-8 whose first line names the columns.
-
-    What stands between two commas is null, what stands in quotes is a text, also an empty one. Values are the server's to read, in its
-    own forms; only that a time has a zone is checked here, because the server would guess one.
-
-    Raises:
-        TypeError: a column is unknown, missing, or named twice; nothing was yielded yet.
-        ValueError: a value is null, a time has no zone, a line has too many values or too few; names the row.
-    """
-    arrow = _arrow()
-    source = _file(rows)
-    header = source.readline().removeprefix(b"\xef\xbb\xbf").decode()
-    names = next(csv.reader([header]), [])
-    fields = _fields(model)
-    _check_names(names, fields)
-    reader = arrow.csv.open_csv(
-        source,
-        read_options=arrow.csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES),
-        parse_options=arrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
-        convert_options=arrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, arrow.string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-    moments = [name for name in names if fields[name][0].get("tz_constraint") == "aware"]
-    done = 0
-    for batch in reader:
-        for name in names:
-            _refuse_nulls(arrow, name, batch.column(name), done, nullable=fields[name][1])
-        for name in moments:
-            zoned = arrow.compute.match_substring_regex(batch.column(name), _ZONED)
-            if (at := arrow.compute.index(zoned, False).as_py()) >= 0:
-                raise ValueError(f"row {done + at + 1}: {name} has no time zone ({batch.column(name)[at]}); write Z or an offset")
-        columns = [batch.column(name) if name in names else None for name in fields]
-        yield len(batch), _csv(arrow, columns, done, len(batch))
-        done += len(batch)
-
-
-_ZONED = r"(?i)\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|UTC|[+-]\d\d?(:?\d\d){0,2})\s*$"
 
 
 def _check_names(names: Sequence[str], fields: Mapping[str, tuple[Schema, bool]]) -> None:
@@ -682,9 +637,8 @@ def _refuse_nulls(arrow: Any, name: str, values: "pa.Array", done: int, *, nulla
         raise ValueError(f"row {row}: {name} is null; it takes no null")
 
 
-def _csv(arrow: Any, columns: "Sequence[pa.Array | None]", done: int, count: int) -> bytes:  # noqa: ANN401
+def _csv(arrow: Any, columns: "Sequence[pa.Array | None]", count: int) -> bytes:  # noqa: ANN401
     arrays = [arrow.nulls(count) if column is None else column for column in columns]
-    arrays.append(arrow.array(range(done + 1, done + count + 1), arrow.int64()))
     written = arrow.BufferOutputStream()
     arrow.csv.write_csv(
         arrow.RecordBatch.from_arrays(arrays, names=[str(at) for at in range(len(arrays))]),
@@ -809,33 +763,3 @@ def _array_texts(arrow: Any, values: "pa.Array", element: "Callable[[pa.Array], 
         written.append("{" + ",".join(quoted[begin : begin + length]) + "}" if present else None)
         begin += length
     return arrow.array(written, arrow.string())
-
-
-class _Chunks(io.RawIOBase):
-    """Chunks of bytes as a file."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        super().__init__()
-        self._chunks = iter(chunks)
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401
-        while not self._rest:
-            try:
-                self._rest = next(self._chunks)
-            except StopIteration:
-                return 0
-        taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
-
-
-def _file(rows: bytes | BinaryIO | Iterable[bytes]) -> BinaryIO:
-    if isinstance(rows, bytes | bytearray | memoryview):
-        return io.BytesIO(rows)
-    if hasattr(rows, "readline"):
-        return cast("BinaryIO", rows)
-    return io.BufferedReader(_Chunks(rows))

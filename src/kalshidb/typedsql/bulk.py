@@ -67,7 +67,7 @@ class BulkRows(Generic[Model]):
         self.model = model
         self._names = column_names(model)
         self._text = CopyText(model, self._names, jsonb, as_jsonb)
-        self._columns = sql.SQL(", ").join(map(sql.Identifier, self._names))
+        self._columns = sql.SQL(", ").join([sql.Identifier(name) for name in self._names])
         self._staging, self._target = sql.Identifier(bulk.staging), sql.Identifier(*bulk.like.split("."))
         self._create = sql.SQL(
             "CREATE TEMPORARY TABLE {staging} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {target} WITH NO DATA"
@@ -244,15 +244,19 @@ class BulkRows(Generic[Model]):
         text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
         header = next(csv.reader(text), [])
         self._known(header)
-        columns = sql.SQL(", ").join(map(sql.Identifier, header))
+        columns = sql.SQL(", ").join([sql.Identifier(name) for name in header])
         return _Input(columns, sql.SQL(" WITH (FORMAT csv, HEADER true)"), iter([(None, content.removeprefix(b"\xef\xbb\xbf"))]))
 
     def _arrow(self, table: ArrowStream) -> _Input:
-        from kalshidb.typedsql.arrow import ARROW_COPY_OPTIONS, copy_text_from_arrow  # noqa: PLC0415  (pyarrow is an extra)
+        from kalshidb.typedsql.arrow import COPY_OPTIONS, copy_text_from_arrow  # noqa: PLC0415  (pyarrow is an extra)
 
-        names, pieces = copy_text_from_arrow(table, self.model)
-        columns = sql.SQL(", ").join(map(sql.Identifier, names))
-        return _Input(columns, sql.SQL(ARROW_COPY_OPTIONS), ((None, piece) for piece in pieces))
+        return _Input(self._columns, sql.SQL(" WITH " + COPY_OPTIONS), self._explained(copy_text_from_arrow(table, self.model)))
+
+    def _explained(self, pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        try:
+            yield from pieces
+        except (TypeError, ValueError) as error:
+            raise self.statement.wrong_parameter(str(error)) from error
 
     def _known(self, header: Sequence[str]) -> None:
         required = {

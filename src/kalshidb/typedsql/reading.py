@@ -54,7 +54,7 @@ _TYPES: dict[str, type] = {
 _KEYS = {
     "decimal": {"ge", "gt", "le", "lt", "max_digits", "decimal_places"},
     "int": {"ge", "gt", "le", "lt"},
-    "str": {"pattern"},
+    "str": {"pattern", "min_length", "max_length"},
     "datetime": {"tz_constraint"},
 }
 _HARMLESS = {"type", "metadata", "microseconds_precision"}
@@ -310,6 +310,10 @@ def _limits(schema: dict[str, Any]) -> list[Check]:
                 digits.precision is not None and digits.scale is not None and digits.precision <= most and digits.scale <= places
             )
         )
+    if "max_length" in schema:
+        limits.append(lambda values, _digits: max(map(len, values)) <= schema["max_length"])
+    if "min_length" in schema:
+        limits.append(lambda values, _digits: min(map(len, values)) >= schema["min_length"])
     if "pattern" in schema:
         # Python's $ would let a line feed at the end pass, Pydantic's does not.
         pattern = str(schema["pattern"])

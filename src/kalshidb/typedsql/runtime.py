@@ -5,7 +5,7 @@ rows affected) is one method. Everything that does not wait for the server is sh
 """
 
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
@@ -22,7 +22,6 @@ from pydantic import BaseModel, ValidationError
 
 from kalshidb.typedsql.errors import CardinalityError, LoadError, ParameterError, RowError
 from kalshidb.typedsql.reading import ModelReader, Reader, ValueReader
-from kalshidb.typedsql.reading import column_names as column_names
 from kalshidb.typedsql.source import StatementSource
 
 if TYPE_CHECKING:
@@ -176,7 +175,16 @@ def as_jsonb(value: object) -> Jsonb | None:
 
 def _exact_json(value: object) -> str:
     # The standard library would write a Decimal by way of float.
-    return simplejson.dumps(value, use_decimal=True, ensure_ascii=False)
+    return simplejson.dumps(value, use_decimal=True, ensure_ascii=False, default=_plain_json)
+
+
+def _plain_json(value: object) -> object:
+    """Return what a typed json value is made of."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 class Rows(Generic[Row]):
