@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import scratch_directory
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks is no installed package
 
@@ -31,13 +29,13 @@ READS = {
 CALLS = {calls.TYPED, calls.PLAIN}
 
 
-def test_a_small_run_names_every_alternative_and_finds_that_all_did_the_same(tmp_path: Path) -> None:
+def test_a_small_run_names_every_alternative_and_finds_that_all_did_the_same(tmp_path: Path, scratch: Path) -> None:
     file = tmp_path / "results.json"
     sizes = ["--quick", "--rows", "500", "--memory-rows", "500", "--calls", "10", "--rounds", "1"]
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", *sizes, "--json", file],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(scratch_directory())},
+        env={**os.environ, "TMPDIR": str(scratch)},
         capture_output=True,
         text=True,
         check=False,
@@ -59,7 +57,7 @@ def test_a_small_run_names_every_alternative_and_finds_that_all_did_the_same(tmp
     assert {kind: result["rows"] for kind, result in results["memory"].items()} == {"upsert": 500, "stream": 500}
     assert results["versions"]["postgresql"]
     assert results["settings"]["fsync"] == "on"
-    assert str(scratch_directory()) not in file.read_text()
+    assert str(scratch) not in file.read_text()
     assert all(f"| {target.name} |" in markdown.tables(results) for target in report.TARGETS)
 
 

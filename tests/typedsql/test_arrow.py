@@ -563,7 +563,7 @@ def copied(conn: Connection, chunks: Iterator[tuple[int, bytes]]) -> list[dict[s
     with conn.cursor().copy(f"COPY taken FROM STDIN {COPY_OPTIONS}") as copy:  # type: ignore[arg-type]
         for _, text in chunks:
             copy.write(text)
-    return conn.cursor(row_factory=dict_row).execute("SELECT * FROM taken ORDER BY staged_position").fetchall()
+    return conn.cursor(row_factory=dict_row).execute("SELECT * FROM taken").fetchall()
 
 
 @pytest.fixture
@@ -572,7 +572,7 @@ def taken(shop: Connection) -> Connection:
         CREATE TEMPORARY TABLE taken (
             name text, flag bool, whole int8, "double" float8, exact numeric(18, 6), day date, clock time, local timestamp,
             moment timestamptz, span interval, id uuid, raw bytea, extra jsonb, words text[], amounts numeric(8, 2)[],
-            moments timestamptz[], raws bytea[], spans interval[], staged_position int8
+            moments timestamptz[], raws bytea[], spans interval[]
         )
     """)
     return shop
@@ -597,7 +597,6 @@ def test_every_value_of_arrow_reaches_the_table(taken: Connection, monkeypatch: 
             for name, (type_, _) in reversed(TAKEN.items())  # any order
         }
         found = copied(taken, copy_text_from_arrow(pa.table(columns), Taken))
-        assert [row.pop("staged_position") for row in found] == list(range(1, len(rows) + 1))
         extras = [row.pop("extra") for row in found]
         assert [extra is None for extra in extras] == [row["extra"] in (None, "null") for row in rows]
         assert found == [{name: value for name, value in row.items() if name != "extra"} for row in rows]
@@ -608,13 +607,10 @@ def test_every_value_of_arrow_reaches_the_table(taken: Connection, monkeypatch: 
 def test_what_was_read_by_column_can_be_written_again(pg: Connection, database_url: str) -> None:
     market_data.upsert_candlesticks(pg, candles(100))
     table = as_arrow(market_data.candlesticks_in_window, pg, **WINDOW)
-    pg.execute(
-        "CREATE TEMPORARY TABLE again AS SELECT *, NULL::bigint AS staged_position FROM market_data.candlesticks WITH NO DATA"
-    )
+    pg.execute("CREATE TEMPORARY TABLE again AS SELECT * FROM market_data.candlesticks WITH NO DATA")
     with pg.cursor().copy(f"COPY again FROM STDIN {COPY_OPTIONS}") as copy:  # type: ignore[arg-type]
         for _, text in copy_text_from_arrow(table, Candlestick):
             copy.write(text)
-    pg.execute("ALTER TABLE again DROP COLUMN staged_position")
     assert pg.execute("TABLE again EXCEPT ALL TABLE market_data.candlesticks").fetchall() == []
     assert pg.execute("SELECT count(*) FROM again").fetchone() == (100,)
 
