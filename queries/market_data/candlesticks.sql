@@ -9,7 +9,7 @@
 -- @one
 -- @before create_partitions_of_candlesticks
 -- @before insert_market_stubs_of_candlesticks
--- @before confirm_candlesticks
+-- @before settle_candlesticks
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, end_period_ts, period_interval_minutes) *
     FROM staged_candlesticks
@@ -60,24 +60,19 @@ written AS (
 )
 SELECT count(*) AS written FROM written;
 
--- name: confirm_candlesticks()!
--- Moves retrieved_at of what is stored with the staged content already: a later sight of it counts as unchanged, and an older state
--- that arrives after it must not win. A payload that was not kept before is kept now.
+-- name: settle_candlesticks()!
+-- Takes out of the staged rows what cannot change anything: what is stored with this content already, and what was seen no later than
+-- what is stored. A later sight of stored content moves its retrieved_at, so that an older state that arrives after it does not win; a
+-- payload that was not kept before is kept now.
 -- @internal step of upsert_candlesticks
-WITH confirmed AS (
-    SELECT staged.market_ticker, staged.end_period_ts, staged.period_interval_minutes, staged.retrieved_at, staged.raw_json
+WITH settled AS (
+    SELECT staged.*, known.retrieved_at AS known_at, known.has_payload, known.is_same
     FROM staged_candlesticks AS staged
-    WHERE EXISTS (
+    CROSS JOIN LATERAL (
         SELECT
-        FROM market_data.candlesticks AS known
-        WHERE known.market_ticker = staged.market_ticker
-            AND known.end_period_ts = staged.end_period_ts
-            AND known.period_interval_minutes = staged.period_interval_minutes
-            AND (
-                staged.retrieved_at > known.retrieved_at
-                OR (staged.retrieved_at = known.retrieved_at AND known.raw_json IS NULL AND staged.raw_json IS NOT NULL)
-            )
-            AND (
+            known.retrieved_at,
+            known.raw_json IS NOT NULL AS has_payload,
+            (
                 known.yes_bid_open, known.yes_bid_high, known.yes_bid_low, known.yes_bid_close, known.yes_ask_open,
                 known.yes_ask_high, known.yes_ask_low, known.yes_ask_close, known.price_open, known.price_high, known.price_low,
                 known.price_close, known.price_mean, known.price_previous, known.volume, known.open_interest
@@ -86,14 +81,25 @@ WITH confirmed AS (
                 staged.yes_ask_high, staged.yes_ask_low, staged.yes_ask_close, staged.price_open, staged.price_high,
                 staged.price_low, staged.price_close, staged.price_mean, staged.price_previous, staged.volume,
                 staged.open_interest
-            )
-        -- Keeps this a look into the index for each row: a join might read every month.
+            ) AS is_same
+        FROM market_data.candlesticks AS known
+        -- BETWEEN, for = would tempt the planner to look a fresh month up by its time alone, which all markets share. OFFSET 0 keeps
+        -- this a look into the index for each row: a join might read every month.
+        WHERE known.market_ticker = staged.market_ticker
+            AND known.period_interval_minutes = staged.period_interval_minutes
+            AND known.end_period_ts BETWEEN staged.end_period_ts AND staged.end_period_ts
         OFFSET 0
-    )
+    ) AS known
+    WHERE known.is_same OR staged.retrieved_at <= known.retrieved_at
+),
+taken_out AS (
+    DELETE FROM staged_candlesticks
+    WHERE staged_position IN (SELECT staged_position FROM settled)
 ),
 latest AS (
     SELECT DISTINCT ON (market_ticker, end_period_ts, period_interval_minutes) *
-    FROM confirmed
+    FROM settled
+    WHERE is_same AND (retrieved_at > known_at OR (retrieved_at = known_at AND raw_json IS NOT NULL AND NOT has_payload))
     ORDER BY market_ticker, end_period_ts, period_interval_minutes, retrieved_at DESC, raw_json NULLS LAST
 ),
 held AS (
@@ -104,8 +110,8 @@ held AS (
         SELECT market_ticker, end_period_ts, period_interval_minutes
         FROM market_data.candlesticks AS known
         WHERE known.market_ticker = latest.market_ticker
-            AND known.end_period_ts = latest.end_period_ts
             AND known.period_interval_minutes = latest.period_interval_minutes
+            AND known.end_period_ts BETWEEN latest.end_period_ts AND latest.end_period_ts
         FOR NO KEY UPDATE
     ) AS stored
 )

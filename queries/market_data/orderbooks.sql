@@ -9,7 +9,7 @@
 -- @one
 -- @before create_partitions_of_orderbook_snapshots
 -- @before insert_market_stubs_of_orderbook_snapshots
--- @before confirm_orderbook_snapshots
+-- @before settle_orderbook_snapshots
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time) *
     FROM staged_orderbook_snapshots
@@ -50,36 +50,42 @@ written AS (
 )
 SELECT count(*) AS written FROM written;
 
--- name: confirm_orderbook_snapshots()!
--- Moves retrieved_at of what is stored with the staged content already: a later sight of it counts as unchanged, and an older state
--- that arrives after it must not win. A payload that was not kept before is kept now.
+-- name: settle_orderbook_snapshots()!
+-- Takes out of the staged rows what cannot change anything: what is stored with this content already, and what was seen no later than
+-- what is stored. A later sight of stored content moves its retrieved_at, so that an older state that arrives after it does not win; a
+-- payload that was not kept before is kept now.
 -- @internal step of upsert_orderbook_snapshots
-WITH confirmed AS (
-    SELECT staged.market_ticker, staged.snapshot_time, staged.retrieved_at, staged.raw_json
+WITH settled AS (
+    SELECT staged.*, known.retrieved_at AS known_at, known.has_payload, known.is_same
     FROM staged_orderbook_snapshots AS staged
-    WHERE EXISTS (
+    CROSS JOIN LATERAL (
         SELECT
-        FROM market_data.orderbook_snapshots AS known
-        WHERE known.market_ticker = staged.market_ticker
-            AND known.snapshot_time = staged.snapshot_time
-            AND (
-                staged.retrieved_at > known.retrieved_at
-                OR (staged.retrieved_at = known.retrieved_at AND known.raw_json IS NULL AND staged.raw_json IS NOT NULL)
-            )
-            AND (
+            known.retrieved_at,
+            known.raw_json IS NOT NULL AS has_payload,
+            (
                 known.source, known.sid, known.sequence, known.yes_bid_prices, known.yes_bid_quantities, known.no_bid_prices,
                 known.no_bid_quantities
             ) IS NOT DISTINCT FROM (
                 staged.source, staged.sid, staged.sequence, staged.yes_bid_prices, staged.yes_bid_quantities,
                 staged.no_bid_prices, staged.no_bid_quantities
-            )
-        -- Keeps this a look into the index for each row: a join might read every month.
+            ) AS is_same
+        FROM market_data.orderbook_snapshots AS known
+        -- BETWEEN, for = would tempt the planner to look a fresh month up by its time alone, which all markets share. OFFSET 0 keeps
+        -- this a look into the index for each row: a join might read every month.
+        WHERE known.market_ticker = staged.market_ticker
+            AND known.snapshot_time BETWEEN staged.snapshot_time AND staged.snapshot_time
         OFFSET 0
-    )
+    ) AS known
+    WHERE known.is_same OR staged.retrieved_at <= known.retrieved_at
+),
+taken_out AS (
+    DELETE FROM staged_orderbook_snapshots
+    WHERE staged_position IN (SELECT staged_position FROM settled)
 ),
 latest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time) *
-    FROM confirmed
+    FROM settled
+    WHERE is_same AND (retrieved_at > known_at OR (retrieved_at = known_at AND raw_json IS NOT NULL AND NOT has_payload))
     ORDER BY market_ticker, snapshot_time, retrieved_at DESC, raw_json NULLS LAST
 ),
 held AS (
@@ -90,7 +96,7 @@ held AS (
         SELECT market_ticker, snapshot_time
         FROM market_data.orderbook_snapshots AS known
         WHERE known.market_ticker = latest.market_ticker
-            AND known.snapshot_time = latest.snapshot_time
+            AND known.snapshot_time BETWEEN latest.snapshot_time AND latest.snapshot_time
         FOR NO KEY UPDATE
     ) AS stored
 )

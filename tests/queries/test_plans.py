@@ -163,9 +163,9 @@ def test_markets_of_an_event_are_read_by_index(filled: psycopg.Connection) -> No
 
 WRITES: dict[str, tuple[str, Any]] = {
     "public_trades": ("market_data.insert_public_trades", market_data.insert_public_trades),
-    "candlesticks": ("market_data.confirm_candlesticks", market_data.upsert_candlesticks),
-    "price_snapshots": ("market_data.confirm_price_snapshots", market_data.upsert_price_snapshots),
-    "orderbook_snapshots": ("market_data.confirm_orderbook_snapshots", market_data.upsert_orderbook_snapshots),
+    "candlesticks": ("market_data.settle_candlesticks", market_data.upsert_candlesticks),
+    "price_snapshots": ("market_data.settle_price_snapshots", market_data.upsert_price_snapshots),
+    "orderbook_snapshots": ("market_data.settle_orderbook_snapshots", market_data.upsert_orderbook_snapshots),
 }
 
 
