@@ -66,7 +66,9 @@ SELECT count(*) AS written FROM written;
 -- payload that was not kept before is kept now.
 -- @internal step of upsert_candlesticks
 WITH settled AS (
-    SELECT staged.*, known.retrieved_at AS known_at, known.has_payload, known.is_same
+    SELECT
+        staged.staged_position, staged.market_ticker, staged.end_period_ts, staged.period_interval_minutes, staged.retrieved_at, staged.raw_json,
+        known.retrieved_at AS known_at, known.has_payload, known.is_same
     FROM staged_candlesticks AS staged
     CROSS JOIN LATERAL (
         SELECT

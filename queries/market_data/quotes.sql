@@ -59,7 +59,9 @@ SELECT count(*) AS written FROM written;
 -- payload that was not kept before is kept now.
 -- @internal step of upsert_price_snapshots
 WITH settled AS (
-    SELECT staged.*, known.retrieved_at AS known_at, known.has_payload, known.is_same
+    SELECT
+        staged.staged_position, staged.market_ticker, staged.snapshot_time, staged.source, staged.retrieved_at, staged.raw_json,
+        known.retrieved_at AS known_at, known.has_payload, known.is_same
     FROM staged_price_snapshots AS staged
     CROSS JOIN LATERAL (
         SELECT
