@@ -67,10 +67,12 @@ class Cursor(Protocol):
     @property
     def pgresult(self) -> "PGresult | None":
         """The result as libpq has it. psycopg's own description is made anew at each look, and takes longer than a row."""
+        ...
 
     @property
     def adapters(self) -> AdaptersMap:
         """The types that psycopg knows here."""
+        ...
 
 
 class Reader(Protocol[Row]):
@@ -78,6 +80,7 @@ class Reader(Protocol[Row]):
 
     def read(self, cursor: Cursor, rows: Sequence[Values]) -> list[Row]:
         """Return what the rows become."""
+        ...
 
 
 class ValueReader:

@@ -48,7 +48,9 @@ class CopyText(Generic[Model]):
         self._jsonb = frozenset(self._names.index(name) for name in jsonb)
         self._json = json
         fields = tuple(model.model_fields)
-        self._values: Callable[[Any], Values] = attrgetter(*fields) if len(fields) > 1 else lambda row: (getattr(row, fields[0]),)
+        self._values: Callable[[Any], Values] = (
+            attrgetter(*fields) if len(fields) > 1 else lambda row: tuple(getattr(row, field) for field in fields)
+        )
 
     def chunks(self, rows: Iterable[Model | Values], transformer: Transformer) -> Iterator[tuple[int, bytes]]:
         """Yield the rows as text, one line each, with how many of them.
