@@ -41,7 +41,7 @@ CREATE VIEW market_data.orphan_trades AS
 SELECT
     public_trades.market_ticker,
     count(*) AS trades,
-    sum(public_trades.count) AS contracts,
+    sum(public_trades.count)::numeric(24, 2) AS contracts,
     min(public_trades.created_time) AS first_trade_time,
     max(public_trades.created_time) AS last_trade_time
 FROM market_data.public_trades

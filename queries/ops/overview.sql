@@ -33,7 +33,7 @@ SELECT
     count(DISTINCT markets.event_ticker) AS events,
     count(markets.market_ticker) AS markets,
     count(markets.market_ticker) FILTER (WHERE markets.status = 'active') AS open_markets,
-    sum(markets.volume) AS contracts
+    sum(markets.volume)::numeric(24, 2) AS contracts
 FROM catalog.series
 LEFT JOIN catalog.markets ON markets.series_ticker = series.series_ticker
 GROUP BY series.series_ticker, series.title, series.category

@@ -89,7 +89,7 @@ class Statement:
         """
         sent: list[Any] = []
         for name, value in zip(self.source.parameters, params, strict=True):
-            if type(value) in _PLAIN:
+            if type(value) in _PLAIN or (type(value) is datetime and value.utcoffset() is not None):
                 sent.append(value)
                 continue
             if value is None and name not in self.source.nullable_parameters:
