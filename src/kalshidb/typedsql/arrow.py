@@ -49,7 +49,6 @@ from psycopg.errors import error_from_result
 from psycopg.generators import execute, fetch_many
 from psycopg.pq import Escaping, ExecStatus, TransactionStatus
 from psycopg.rows import tuple_row
-from psycopg.types.array import ArrayLoader
 from psycopg.types.datetime import IntervalLoader
 from psycopg.types.string import ByteaLoader
 from psycopg.waiting import Wait
@@ -57,7 +56,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 
 from kalshidb.typedsql.errors import RowError, StatementError
-from kalshidb.typedsql.reading import column_names
+from kalshidb.typedsql.reading import TextArrayLoader, column_names
 from kalshidb.typedsql.runtime import AnyConnection, Rows, Statement, as_jsonb
 from kalshidb.typedsql.source import Cardinality, pieces
 
@@ -492,7 +491,7 @@ class _Reading:
         raise self._no_type(name, f"has {digits} digits, Arrow's decimals have at most {_DECIMAL256_DIGITS}")
 
     def _lists(self, texts: "pa.Array", element: _Column, delimiter: bytes) -> "pa.Array":
-        loader = _Texts(0, None)
+        loader = TextArrayLoader(0, None)
         loader.delimiter = delimiter
         lists = [None if text is None else loader.load(text.encode()) for text in texts.to_pylist()]
         flat: list[Any] = []
@@ -524,10 +523,6 @@ class _Reading:
         return self.arrow.array(
             [None if text is None else load(text.encode()) for text in texts.to_pylist()], self.arrow.binary()
         )
-
-
-class _Texts(ArrayLoader):
-    base_oid = 25  # text
 
 
 def _whole(column: "pa.ChunkedArray") -> "pa.Array":

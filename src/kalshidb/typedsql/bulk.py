@@ -1,7 +1,7 @@
 """Many rows at once: COPY into a temporary table, then the statement that stands in the SQL file, in one transaction.
 
 The staging table is made like the target's columns, so that domains and their checks apply while rows arrive. Nothing is written
-unless everything is: a failure leaves the database as it was. Rows are made into text a few thousand at a time, while the server
+unless everything is: a failure leaves the database as it was. Rows are made into text some hundred at a time, while the server
 takes in those before; memory does not grow with their number.
 """
 
@@ -158,11 +158,11 @@ class BulkRows(Generic[Model]):
             cursor.execute(self._duplicates())
             self._refuse_duplicates(cursor.fetchone())
         for step in self.statement.before:
-            cursor.execute(step.sql.encode())
-        cursor.execute(self.statement.sql.encode())
+            cursor.execute(step.query)
+        cursor.execute(self.statement.query)
         counts = cursor.fetchone()
         for step in self.statement.after:
-            cursor.execute(step.sql.encode())
+            cursor.execute(step.query)
         return self._result(received, counts)
 
     def _copied_straight(
@@ -211,11 +211,11 @@ class BulkRows(Generic[Model]):
             await cursor.execute(self._duplicates())
             self._refuse_duplicates(await cursor.fetchone())
         for step in self.statement.before:
-            await cursor.execute(step.sql.encode())
-        await cursor.execute(self.statement.sql.encode())
+            await cursor.execute(step.query)
+        await cursor.execute(self.statement.query)
         counts = await cursor.fetchone()
         for step in self.statement.after:
-            await cursor.execute(step.sql.encode())
+            await cursor.execute(step.query)
         return self._result(received, counts)
 
     async def _copied_straight_async(

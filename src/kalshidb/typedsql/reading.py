@@ -95,7 +95,7 @@ class ValueReader:
         """Return the values."""
         if self._validate is None:
             return [value for (value,) in rows]
-        array = _Texts(0, cursor)  # type: ignore[arg-type]  # psycopg asks for less than it says
+        array = TextArrayLoader(0, cursor)  # type: ignore[arg-type]  # psycopg asks for less than it says
         try:
             return [
                 None
@@ -191,7 +191,7 @@ class ModelReader(Generic[Model]):
             if not shape.lists:
                 return [validate({name: row[at] for name, at in known}) for row in rows]
             # psycopg knows no types that were made in the database: an array of such comes as text, and as an array of texts it validates.
-            array = _Texts(0, cursor)  # type: ignore[arg-type]  # psycopg asks for less than it says
+            array = TextArrayLoader(0, cursor)  # type: ignore[arg-type]  # psycopg asks for less than it says
             return [
                 validate(
                     {name: row[at] for name, at in known}
@@ -214,7 +214,9 @@ def _passes(check: Check, values: Values, digits: Digits) -> bool:
     return check(values, digits)
 
 
-class _Texts(ArrayLoader):
+class TextArrayLoader(ArrayLoader):
+    """Reads an array of a type that psycopg does not know as an array of texts."""
+
     base_oid = 25  # text
 
 

@@ -64,7 +64,7 @@ class Statement:
     def __init__(self, source: StatementSource, sql: str) -> None:
         self.source = source
         self.sql = sql
-        self._query = sql.encode()
+        self.query = sql.encode()
         self.before: tuple[Statement, ...] = ()
         self.after: tuple[Statement, ...] = ()
 
@@ -145,14 +145,14 @@ class Statement:
 
     def _execute(self, cursor: "Cursor[Any]", params: Params) -> None:
         try:
-            cursor.execute(self._query, self.checked(params))
+            cursor.execute(self.query, self.checked(params))
         except DatabaseError as error:
             self.explained(error)
             raise
 
     async def _execute_async(self, cursor: "AsyncCursor[Any]", params: Params) -> None:
         try:
-            await cursor.execute(self._query, self.checked(params))
+            await cursor.execute(self.query, self.checked(params))
         except DatabaseError as error:
             self.explained(error)
             raise

@@ -1,4 +1,4 @@
-"""Turning models and tuples into the text that COPY reads, a few thousand rows at a time.
+"""Turning models and tuples into the text that COPY reads, some hundred rows at a time.
 
 psycopg's write_row asks for each value how it is written. Values of a column are of one type, so here the question is asked once a
 column; what has no quick form (arrays, ranges, intervals, types that the caller registered) is written by psycopg's own dumpers.
@@ -17,6 +17,8 @@ from psycopg.abc import Transformer
 from psycopg.adapt import PyFormat
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
+
+from kalshidb.typedsql.runtime import without_zone
 
 Model = TypeVar("Model", bound=BaseModel)
 Values = Sequence[Any]
@@ -99,8 +101,7 @@ class CopyText(Generic[Model]):
             return
         for number, value in enumerate(values, start=done + 1):
             if isinstance(value, datetime) and value.utcoffset() is None:
-                problem = f"has no time zone ({value.isoformat()}); write tzinfo=UTC or what zone it is in"
-                raise RowValueError(f"{self._names[at]} of row {number} {problem}")
+                raise RowValueError(f"{self._names[at]} of row {number} {without_zone(value)}")
 
 
 def _dumped(value: object, transformer: Transformer) -> str:
