@@ -1,0 +1,9 @@
+DROP TABLE research.asof_policies;
+DROP TABLE research.probability_matrices;
+DROP VIEW research.active_models;
+DROP TABLE research.probability_models;
+DROP VIEW research.active_strategies;
+DROP TABLE research.strategies;
+DROP DOMAIN research.version;
+DROP FUNCTION research.refuse_config_change();
+DROP SCHEMA research;

@@ -1,0 +1,11 @@
+DROP VIEW trading.open_positions;
+DROP TABLE trading.exit_attempts;
+DROP TABLE trading.position_exits;
+DROP TABLE trading.position_versions;
+DROP FUNCTION trading.refuse_overexit();
+DROP TABLE trading.positions;
+DROP FUNCTION trading.priority_of(trading.exit_condition);
+DROP DOMAIN trading.exit_priority;
+DROP DOMAIN trading.exit_condition;
+DROP DOMAIN trading.environment;
+DROP SCHEMA trading;

@@ -1,0 +1,3 @@
+DROP TABLE backtest.trades;
+DROP TABLE backtest.runs;
+DROP SCHEMA backtest;

@@ -1,0 +1,171 @@
+-- What would have happened: runs of a backtest and the trades in them.
+--
+-- Why: a run is worth as much as what it says of itself: the code (git_sha), the seed, the whole resolved config, the days, the series,
+-- and what it was allowed to know. A trade names the very quote that it was made on, so that it can be followed down to the raw
+-- observation. A quote from after the decision is refused by the table itself: a backtest that looks ahead cannot be stored.
+-- The reference to a quote is by its natural key and no foreign key: quotes are partitioned and may be archived or distributed.
+-- Locks: creates only.
+-- Undo: loses the runs; they can be computed again from their configs, if those were kept elsewhere.
+-- depends: 0015.trades-and-cash
+
+CREATE SCHEMA backtest;
+COMMENT ON SCHEMA backtest IS 'What would have happened: runs of backtests and their trades.';
+
+CREATE TABLE backtest.runs (
+    run_id              uuid                        NOT NULL DEFAULT gen_random_uuid(),
+    strategy_name       text                        NOT NULL,
+    strategy_version    text                        NOT NULL,
+    strategy_id         bigint,
+    git_sha             text,
+    random_seed         bigint                      NOT NULL,
+    config_yaml         text                        NOT NULL,
+    date_start_local    date                        NOT NULL,
+    date_end_local      date                        NOT NULL,
+    series_tickers      text[]                      NOT NULL,
+    asof_policy_id      text                        NOT NULL,
+    trade_window_policy text                        NOT NULL,
+    status              text                        NOT NULL DEFAULT 'running',
+    total_pnl           market_data.money,
+    sharpe_ratio        numeric(12, 6),
+    max_drawdown        market_data.money,
+    win_rate            market_data.probability,
+    num_trades          bigint,
+    metrics_json        jsonb,
+    metadata            jsonb                       NOT NULL DEFAULT '{}',
+    artifact_path       text,
+    error               text,
+    created_at          timestamptz                 NOT NULL DEFAULT statement_timestamp(),
+    finished_at         timestamptz,
+    CONSTRAINT runs_pkey PRIMARY KEY (run_id),
+    CONSTRAINT runs_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies (strategy_id),
+    CONSTRAINT runs_asof_policy_id_fkey FOREIGN KEY (asof_policy_id) REFERENCES research.asof_policies (asof_policy_id),
+    CONSTRAINT runs_strategy_name_check CHECK (strategy_name ~ '^\S(.{0,98}\S)?$'),
+    CONSTRAINT runs_strategy_version_check CHECK (strategy_version ~ '^\S{1,50}$'),
+    CONSTRAINT runs_git_sha_check CHECK (git_sha ~ '^[0-9a-f]{7,64}$'),
+    CONSTRAINT runs_date_end_local_check CHECK (date_end_local >= date_start_local),
+    CONSTRAINT runs_series_tickers_check CHECK (array_position(series_tickers, NULL) IS NULL),
+    CONSTRAINT runs_status_check CHECK (status IN ('running', 'success', 'failed')),
+    CONSTRAINT runs_finished_at_check CHECK ((status = 'running') = (finished_at IS NULL)),
+    CONSTRAINT runs_error_check CHECK ((status = 'failed') = (error IS NOT NULL)),
+    CONSTRAINT runs_success_check CHECK (status <> 'success' OR (total_pnl IS NOT NULL AND num_trades IS NOT NULL)),
+    CONSTRAINT runs_max_drawdown_check CHECK (max_drawdown >= 0),
+    CONSTRAINT runs_num_trades_check CHECK (num_trades >= 0)
+);
+
+COMMENT ON TABLE backtest.runs IS 'One run of a backtest: what went in, what was allowed to be known, what came out.';
+COMMENT ON COLUMN backtest.runs.run_id IS 'Id of the run.';
+COMMENT ON COLUMN backtest.runs.strategy_name IS 'Name of the strategy, 1 to 100 characters.';
+COMMENT ON COLUMN backtest.runs.strategy_version IS 'Its version: semantic, or a git hash; 1 to 50 characters.';
+COMMENT ON COLUMN backtest.runs.strategy_id IS 'The registered strategy version, if it is one.';
+COMMENT ON COLUMN backtest.runs.git_sha IS 'Commit of the code that ran, hex; null when it was not in a repository.';
+COMMENT ON COLUMN backtest.runs.random_seed IS 'Seed of every random choice in it.';
+COMMENT ON COLUMN backtest.runs.config_yaml IS 'The resolved config, whole.';
+COMMENT ON COLUMN backtest.runs.date_start_local IS 'First day, in the calendar of the series'' station or venue.';
+COMMENT ON COLUMN backtest.runs.date_end_local IS 'Last day, inclusive, in the same calendar.';
+COMMENT ON COLUMN backtest.runs.series_tickers IS 'The series that it traded.';
+COMMENT ON COLUMN backtest.runs.asof_policy_id IS 'What it was allowed to know at a decision.';
+COMMENT ON COLUMN backtest.runs.trade_window_policy IS 'When it was allowed to trade, by name.';
+COMMENT ON COLUMN backtest.runs.status IS 'running, success or failed.';
+COMMENT ON COLUMN backtest.runs.total_pnl IS 'Profit after fees, dollars; null until it succeeded.';
+COMMENT ON COLUMN backtest.runs.sharpe_ratio IS 'Mean over standard deviation of the returns that metrics_json describes; null when there are too few.';
+COMMENT ON COLUMN backtest.runs.max_drawdown IS 'Deepest fall of the summed profit from a peak, dollars, not negative.';
+COMMENT ON COLUMN backtest.runs.win_rate IS 'Share of trades that made money, 0 to 1; null when there were none.';
+COMMENT ON COLUMN backtest.runs.num_trades IS 'Trades made; null until it succeeded.';
+COMMENT ON COLUMN backtest.runs.metrics_json IS 'All other metrics.';
+COMMENT ON COLUMN backtest.runs.metadata IS 'Parameters worth searching for: threshold, market_filter.';
+COMMENT ON COLUMN backtest.runs.artifact_path IS 'Where its files lie; null when it left none.';
+COMMENT ON COLUMN backtest.runs.error IS 'Why it failed; null otherwise.';
+COMMENT ON COLUMN backtest.runs.created_at IS 'Begun, UTC.';
+COMMENT ON COLUMN backtest.runs.finished_at IS 'Ended, UTC; null while running.';
+
+-- Serves backtest.runs_of_strategy.
+CREATE INDEX runs_strategy_name_strategy_version_created_at_idx ON backtest.runs (strategy_name, strategy_version, created_at);
+-- Serves backtest.recent_runs.
+CREATE INDEX runs_created_at_idx ON backtest.runs (created_at);
+
+CREATE TABLE backtest.trades (
+    trade_id                uuid                        NOT NULL DEFAULT gen_random_uuid(),
+    run_id                  uuid                        NOT NULL,
+    station_id              text,
+    series_ticker           catalog.ticker,
+    event_ticker            catalog.ticker,
+    market_ticker           catalog.ticker              NOT NULL,
+    decision_ts             timestamptz                 NOT NULL,
+    side                    text                        NOT NULL,
+    qty                     market_data.contracts       NOT NULL,
+    entry_price             market_data.price           NOT NULL,
+    entry_fee               market_data.money           NOT NULL,
+    entry_time              timestamptz                 NOT NULL,
+    entry_candle_end_ts     timestamptz,
+    entry_candle_minutes    smallint,
+    entry_snapshot_time     timestamptz,
+    entry_snapshot_source   market_data.source,
+    exit_time               timestamptz,
+    exit_price              market_data.price,
+    exit_candle_end_ts      timestamptz,
+    exit_candle_minutes     smallint,
+    exit_snapshot_time      timestamptz,
+    exit_snapshot_source    market_data.source,
+    model_prob_yes          market_data.probability,
+    model_ev_per_contract   market_data.money,
+    settled_result          text,
+    pnl                     market_data.money,
+    signal_metadata         jsonb                       NOT NULL DEFAULT '{}',
+    notes                   text,
+    created_at              timestamptz                 NOT NULL DEFAULT statement_timestamp(),
+    CONSTRAINT trades_pkey PRIMARY KEY (trade_id),
+    CONSTRAINT trades_run_id_fkey FOREIGN KEY (run_id) REFERENCES backtest.runs (run_id) ON DELETE CASCADE,
+    CONSTRAINT trades_station_id_fkey FOREIGN KEY (station_id) REFERENCES catalog.stations (station_id),
+    CONSTRAINT trades_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
+    CONSTRAINT trades_side_check CHECK (side IN ('buy_yes', 'buy_no')),
+    CONSTRAINT trades_qty_check CHECK (qty > 0),
+    CONSTRAINT trades_entry_fee_check CHECK (entry_fee >= 0),
+    CONSTRAINT trades_entry_time_check CHECK (entry_time >= decision_ts),
+    CONSTRAINT trades_exit_time_check CHECK (exit_time >= entry_time),
+    CONSTRAINT trades_exit_price_check CHECK ((exit_time IS NULL) = (exit_price IS NULL)),
+    CONSTRAINT trades_entry_candle_check CHECK ((entry_candle_end_ts IS NULL) = (entry_candle_minutes IS NULL)),
+    CONSTRAINT trades_entry_snapshot_check CHECK ((entry_snapshot_time IS NULL) = (entry_snapshot_source IS NULL)),
+    CONSTRAINT trades_exit_candle_check CHECK ((exit_candle_end_ts IS NULL) = (exit_candle_minutes IS NULL)),
+    CONSTRAINT trades_exit_snapshot_check CHECK ((exit_snapshot_time IS NULL) = (exit_snapshot_source IS NULL)),
+    CONSTRAINT trades_entry_quote_check CHECK (num_nonnulls(entry_candle_end_ts, entry_snapshot_time) = 1),
+    CONSTRAINT trades_exit_quote_check CHECK (num_nonnulls(exit_candle_end_ts, exit_snapshot_time) <= 1),
+    -- What was not yet known at the decision cannot have decided it.
+    CONSTRAINT trades_entry_look_ahead_check CHECK (COALESCE(entry_candle_end_ts, entry_snapshot_time) <= decision_ts),
+    CONSTRAINT trades_exit_look_ahead_check CHECK (COALESCE(exit_candle_end_ts, exit_snapshot_time) <= exit_time)
+);
+
+COMMENT ON TABLE backtest.trades IS 'One simulated trade of a run, with the quote that it was made on.';
+COMMENT ON COLUMN backtest.trades.trade_id IS 'Id of the trade.';
+COMMENT ON COLUMN backtest.trades.run_id IS 'The run.';
+COMMENT ON COLUMN backtest.trades.station_id IS 'The weather station that settles it; null for other markets.';
+COMMENT ON COLUMN backtest.trades.series_ticker IS 'The series; null when unknown.';
+COMMENT ON COLUMN backtest.trades.event_ticker IS 'The event; null when unknown.';
+COMMENT ON COLUMN backtest.trades.market_ticker IS 'The market.';
+COMMENT ON COLUMN backtest.trades.decision_ts IS 'When it was decided, UTC; nothing later was known.';
+COMMENT ON COLUMN backtest.trades.side IS 'buy_yes or buy_no.';
+COMMENT ON COLUMN backtest.trades.qty IS 'Contracts.';
+COMMENT ON COLUMN backtest.trades.entry_price IS 'What one contract cost, dollars for the side that was bought.';
+COMMENT ON COLUMN backtest.trades.entry_fee IS 'Fee of the whole entry, dollars.';
+COMMENT ON COLUMN backtest.trades.entry_time IS 'When it filled, UTC; not before the decision.';
+COMMENT ON COLUMN backtest.trades.entry_candle_end_ts IS 'End of the candlestick that the entry was decided on, UTC; null when it was a snapshot.';
+COMMENT ON COLUMN backtest.trades.entry_candle_minutes IS 'Length of that candlestick, minutes.';
+COMMENT ON COLUMN backtest.trades.entry_snapshot_time IS 'Time of the snapshot that the entry was decided on, UTC; null when it was a candlestick.';
+COMMENT ON COLUMN backtest.trades.entry_snapshot_source IS 'Source of that snapshot.';
+COMMENT ON COLUMN backtest.trades.exit_time IS 'When it was sold, UTC; null when it was held to settlement.';
+COMMENT ON COLUMN backtest.trades.exit_price IS 'What one contract brought, dollars for the side that was bought; null when it was held to settlement.';
+COMMENT ON COLUMN backtest.trades.exit_candle_end_ts IS 'End of the candlestick that the exit was decided on, UTC.';
+COMMENT ON COLUMN backtest.trades.exit_candle_minutes IS 'Length of that candlestick, minutes.';
+COMMENT ON COLUMN backtest.trades.exit_snapshot_time IS 'Time of the snapshot that the exit was decided on, UTC.';
+COMMENT ON COLUMN backtest.trades.exit_snapshot_source IS 'Source of that snapshot.';
+COMMENT ON COLUMN backtest.trades.model_prob_yes IS 'Probability of YES that the model gave, 0 to 1.';
+COMMENT ON COLUMN backtest.trades.model_ev_per_contract IS 'Expected profit of one contract, dollars.';
+COMMENT ON COLUMN backtest.trades.settled_result IS 'How the market settled, as the catalogue had it: yes, no, scalar, void; null while unsettled.';
+COMMENT ON COLUMN backtest.trades.pnl IS 'Profit of the trade after fees, dollars; null while neither sold nor settled.';
+COMMENT ON COLUMN backtest.trades.signal_metadata IS 'Why it was entered and left, an object.';
+COMMENT ON COLUMN backtest.trades.notes IS 'Remarks for people.';
+COMMENT ON COLUMN backtest.trades.created_at IS 'When the row was written, UTC.';
+
+-- Serves backtest.trades_of_run, backtest.trades_of_run_and_event.
+CREATE INDEX trades_run_id_event_ticker_idx ON backtest.trades (run_id, event_ticker);
+-- Serves backtest.trades_of_market.
+CREATE INDEX trades_market_ticker_decision_ts_idx ON backtest.trades (market_ticker, decision_ts);

@@ -1,0 +1,9 @@
+DROP VIEW ops.data_freshness;
+DROP INDEX market_data.orderbook_snapshots_snapshot_time_idx;
+DROP VIEW ops.table_sizes;
+DROP TABLE ops.retention_policies;
+DROP VIEW ops.daily_ai_cost;
+DROP TABLE ops.ai_costs;
+DROP TABLE ops.system_health;
+DROP TABLE ops.circuit_breaker_events;
+DROP TABLE ops.config_overrides;
