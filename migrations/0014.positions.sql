@@ -52,7 +52,7 @@ CREATE TABLE trading.positions (
     updated_at      timestamptz             NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT positions_pkey PRIMARY KEY (environment, position_id),
     CONSTRAINT positions_position_id_key UNIQUE (position_id),
-    CONSTRAINT positions_entry_key UNIQUE (market_ticker, environment, platform_id, side, entry_time),
+    CONSTRAINT positions_natural_key UNIQUE (market_ticker, environment, platform_id, side, entry_time),
     CONSTRAINT positions_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
     CONSTRAINT positions_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
     CONSTRAINT positions_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies (strategy_id),
@@ -95,10 +95,10 @@ CREATE TABLE trading.position_versions (
     last_update         timestamptz,
     created_at          timestamptz             NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT position_versions_pkey PRIMARY KEY (environment, position_id, valid_from),
-    CONSTRAINT position_versions_position_id_fkey
+    CONSTRAINT position_versions_environment_position_id_fkey
         FOREIGN KEY (environment, position_id) REFERENCES trading.positions (environment, position_id) ON DELETE CASCADE,
-    CONSTRAINT position_versions_valid_to_key UNIQUE (environment, position_id, valid_to),
-    CONSTRAINT position_versions_valid_to_fkey
+    CONSTRAINT position_versions_environment_position_id_valid_to_key UNIQUE (environment, position_id, valid_to),
+    CONSTRAINT position_versions_environment_position_id_valid_to_fkey
         FOREIGN KEY (environment, position_id, valid_to)
         REFERENCES trading.position_versions (environment, position_id, valid_from),
     CONSTRAINT position_versions_valid_to_check CHECK (valid_to > valid_from),
@@ -152,7 +152,7 @@ CREATE TABLE trading.position_exits (
     unrealized_pnl_at_exit  market_data.money,
     created_at              timestamptz             NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT position_exits_pkey PRIMARY KEY (environment, position_id, exited_at),
-    CONSTRAINT position_exits_position_id_fkey
+    CONSTRAINT position_exits_environment_position_id_fkey
         FOREIGN KEY (environment, position_id) REFERENCES trading.positions (environment, position_id) ON DELETE CASCADE,
     CONSTRAINT position_exits_exit_priority_check CHECK (exit_priority = trading.priority_of(exit_condition)),
     CONSTRAINT position_exits_quantity_exited_check CHECK (quantity_exited > 0)
@@ -187,7 +187,7 @@ CREATE TABLE trading.exit_attempts (
     success         boolean,
     created_at      timestamptz             NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT exit_attempts_pkey PRIMARY KEY (environment, position_id, attempted_at, attempt_number),
-    CONSTRAINT exit_attempts_position_id_fkey
+    CONSTRAINT exit_attempts_environment_position_id_fkey
         FOREIGN KEY (environment, position_id) REFERENCES trading.positions (environment, position_id) ON DELETE CASCADE,
     CONSTRAINT exit_attempts_attempt_number_check CHECK (attempt_number >= 1),
     CONSTRAINT exit_attempts_priority_level_check CHECK (priority_level = trading.priority_of(exit_condition)),

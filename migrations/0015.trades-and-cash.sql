@@ -32,7 +32,7 @@ CREATE TABLE trading.trades (
     CONSTRAINT trades_trade_id_key UNIQUE (trade_id),
     CONSTRAINT trades_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
     CONSTRAINT trades_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
-    CONSTRAINT trades_position_id_fkey
+    CONSTRAINT trades_environment_position_id_fkey
         FOREIGN KEY (environment, position_id) REFERENCES trading.positions (environment, position_id) ON DELETE CASCADE,
     CONSTRAINT trades_edge_id_fkey FOREIGN KEY (edge_id) REFERENCES research.edges (edge_id),
     CONSTRAINT trades_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies (strategy_id),
@@ -157,8 +157,8 @@ CREATE TABLE trading.account_balances (
     CONSTRAINT account_balances_pkey PRIMARY KEY (environment, platform_id, currency, valid_from),
     CONSTRAINT account_balances_platform_id_fkey
         FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
-    CONSTRAINT account_balances_valid_to_key UNIQUE (environment, platform_id, currency, valid_to),
-    CONSTRAINT account_balances_valid_to_fkey
+    CONSTRAINT account_balances_environment_platform_id_currency_valid_to_key UNIQUE (environment, platform_id, currency, valid_to),
+    CONSTRAINT account_balances_environment_platform_id_currency_valid_to_fkey
         FOREIGN KEY (environment, platform_id, currency, valid_to)
         REFERENCES trading.account_balances (environment, platform_id, currency, valid_from),
     CONSTRAINT account_balances_valid_to_check CHECK (valid_to > valid_from),
