@@ -19,6 +19,7 @@ ALLOWED = {
     "migration": {"postgres", "sqlfiles"},
     "queries": {"models", "typedsql", "sqlfiles"},
     "exchange": {"models"},
+    "api": {"exchange", "models"},
     "ingest": {"exchange", "models", "queries", "typedsql"},
 }
 # The engine's command has to have a server to ask and migrations to apply; the engine itself knows neither.
