@@ -195,7 +195,8 @@ CREATE TABLE research.market_analyses (
         FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
     CONSTRAINT market_analyses_ai_provider_check CHECK (ai_provider <> ''),
     CONSTRAINT market_analyses_cost_check CHECK (cost >= 0),
-    CONSTRAINT market_analyses_decision_check CHECK (decision IN ('OPEN_YES', 'OPEN_NO', 'CLOSE', 'SKIP'))
+    CONSTRAINT market_analyses_decision_check CHECK (decision IN ('OPEN_YES', 'OPEN_NO', 'CLOSE', 'SKIP')),
+    CONSTRAINT market_analyses_metadata_check CHECK (jsonb_typeof(metadata) = 'object')
 );
 
 COMMENT ON TABLE research.market_analyses IS 'What an AI said of a market, what it cost and what was decided; rows are only added.';

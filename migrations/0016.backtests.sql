@@ -49,7 +49,9 @@ CREATE TABLE backtest.runs (
     CONSTRAINT runs_error_check CHECK ((status = 'failed') = (error IS NOT NULL)),
     CONSTRAINT runs_success_check CHECK (status <> 'success' OR (total_pnl IS NOT NULL AND num_trades IS NOT NULL)),
     CONSTRAINT runs_max_drawdown_check CHECK (max_drawdown >= 0),
-    CONSTRAINT runs_num_trades_check CHECK (num_trades >= 0)
+    CONSTRAINT runs_num_trades_check CHECK (num_trades >= 0),
+    CONSTRAINT runs_metrics_json_check CHECK (jsonb_typeof(metrics_json) = 'object'),
+    CONSTRAINT runs_metadata_check CHECK (jsonb_typeof(metadata) = 'object')
 );
 
 COMMENT ON TABLE backtest.runs IS 'One run of a backtest: what went in, what was allowed to be known, what came out.';
@@ -122,6 +124,7 @@ CREATE TABLE backtest.trades (
     CONSTRAINT trades_entry_fee_check CHECK (entry_fee >= 0),
     CONSTRAINT trades_entry_time_check CHECK (entry_time >= decision_ts),
     CONSTRAINT trades_exit_time_check CHECK (exit_time >= entry_time),
+    CONSTRAINT trades_signal_metadata_check CHECK (jsonb_typeof(signal_metadata) = 'object'),
     CONSTRAINT trades_exit_price_check CHECK ((exit_time IS NULL) = (exit_price IS NULL)),
     CONSTRAINT trades_entry_candle_check CHECK ((entry_candle_end_ts IS NULL) = (entry_candle_minutes IS NULL)),
     CONSTRAINT trades_entry_snapshot_check CHECK ((entry_snapshot_time IS NULL) = (entry_snapshot_source IS NULL)),
