@@ -9,14 +9,14 @@ import kalshidb
 
 ROOT = Path(kalshidb.__file__).parent
 
-# What each room may import of the others. cli and demo stand on top and may use everything.
+# What each room may import of the others. cli, its checks and demo stand on top and may use everything.
 ALLOWED = {
     "typedsql": set(),
     "settings": set(),
     "sqlfiles": set(),
     "models": set(),
     "postgres": {"settings"},
-    "migration": {"postgres", "sqlfiles"},
+    "migration": {"postgres", "sqlfiles", "queries", "models"},
     "queries": {"models", "typedsql", "sqlfiles"},
     "exchange": {"models"},
     "api": {"exchange", "models"},
@@ -24,7 +24,7 @@ ALLOWED = {
 }
 # The engine's command has to have a server to ask and migrations to apply; the engine itself knows neither.
 COMMANDS = {"typedsql/__main__.py": {"postgres", "migration"}}
-TOP = {"cli", "demo", "__main__", "__init__"}
+TOP = {"cli", "checks", "demo", "__main__", "__init__"}
 
 
 def room_of(module: Path) -> str:

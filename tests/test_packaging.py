@@ -54,6 +54,8 @@ def test_the_wheel_carries_all_sql_and_finds_it_without_the_checkout(wheel: Path
     expected = sql_files(ROOT)
     assert expected
     assert sql_files(Path(migrations).parent) == expected
+    assert (migrations_snapshot := site / "kalshidb/_sql/schema.sql").exists()
+    assert migrations_snapshot.read_bytes() == (ROOT / "docs/schema/schema.sql").read_bytes()
     assert (site / "kalshidb/py.typed").exists()
     assert (site / "bin/kalshidb").exists()
 

@@ -64,6 +64,7 @@ relations AS (
         relispartition AS is_partition,
         relrowsecurity,
         relforcerowsecurity,
+        relreplident,
         relowner,
         relacl,
         CASE relkind
@@ -257,6 +258,22 @@ things (class, oid, part, target, kind, name, part_of, place, definition, owner,
         VALUES (CASE WHEN relrowsecurity THEN 'ENABLE' END), (CASE WHEN relforcerowsecurity THEN 'FORCE' END)
     ) AS word (word)
     WHERE word.word IS NOT NULL
+
+    UNION ALL
+    SELECT
+        'pg_class'::regclass, oid, 0, NULL, 'setting', format('replica identity of %s', name), name, 15,
+        format('ALTER TABLE %s REPLICA IDENTITY ', name) || CASE relreplident
+            WHEN 'f' THEN 'FULL'
+            WHEN 'n' THEN 'NOTHING'
+            ELSE (
+                SELECT format('USING INDEX %I', relname)
+                FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+                WHERE indrelid = relations.oid AND indisreplident
+            )
+        END,
+        NULL, NULL, NULL
+    FROM relations
+    WHERE relkind IN ('r', 'p') AND relreplident <> 'd'
 
     UNION ALL
     SELECT

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,21 +24,21 @@ import yoyo.exceptions
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kalshidb import __version__, demo, postgres
+from kalshidb import __version__, checks, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.intake import FILE, Intake, Report
 from kalshidb.ingest.load import find_files, load_files, shown_path
 from kalshidb.migration import migrate as apply_migrations
 from kalshidb.migration import pending
+from kalshidb.migration.findings import shown
 from kalshidb.models.ops import RejectedPayload
 from kalshidb.postgres.embedded import find_programs
 from kalshidb.queries import catalog, ops
-from kalshidb.sqlfiles import sql_dir
 from kalshidb.typedsql import StatementError
 
 if TYPE_CHECKING:
-    from kalshidb.typedsql.generate import Project
+    pass
 
 FAILED, REJECTED = 1, 3
 CONNECTION_LOST = ("08", "57P")  # SQLSTATE of a lost connection, and of a server that is being stopped
@@ -55,8 +54,7 @@ app = typer.Typer(
 )
 rejects_app = typer.Typer(help="What could not be stored: list it, look at it, try it again.", no_args_is_help=True)
 app.add_typer(rejects_app, name="rejects")
-check_app = typer.Typer(help="Whether what the repository holds is sound. For those who change the SQL.", no_args_is_help=True)
-app.add_typer(check_app, name="check")
+app.add_typer(checks.app, name="check")
 
 # Soft: a line that a program reads is not broken at the width of a terminal that is not there.
 out = Console(highlight=False, soft_wrap=True)
@@ -458,13 +456,12 @@ def simulator(
 def generate(
     check: Annotated[bool, typer.Option("--check", help="Only say whether SQL and Python agree; needs no database.")] = False,
 ) -> None:
-    """Write the typed models and functions anew from migrations/ and queries/. For those who change the SQL."""
-    from kalshidb.typedsql import generate  # noqa: PLC0415  (development only)
-    from kalshidb.typedsql.__main__ import GenerateError, generate_project  # noqa: PLC0415
+    """Write anew what is made from migrations/ and queries/: models, functions, schema.sql. For those who change the SQL."""
+    from kalshidb.typedsql.__main__ import GenerateError  # noqa: PLC0415  (development only)
 
-    project = _project()
+    project = checks.project_of_package()
     if check:
-        problems = generate.check(project)
+        problems = checks.stale_generated(project)
         for problem in problems:
             err.print(problem, markup=False, soft_wrap=True)
         if problems:
@@ -472,54 +469,10 @@ def generate(
         out.print("generated files are fresh")
         return
     try:
-        touched = generate_project(project)
+        touched = checks.write_generated(project)
     except GenerateError as error:
         _fail(str(error))
     for path in touched:
-        out.print(f"wrote {path.relative_to(project.out.parent)}", markup=False)
+        out.print(f"wrote {shown(path)}", markup=False)
     if not touched:
         out.print("nothing changed")
-
-
-@check_app.command("queries")
-def check_queries(as_json: AsJson = False) -> None:
-    """Check each statement on a migrated scratch server: it prepares, its Python is fresh, its plan suits a large database."""
-    from kalshidb.typedsql import checking, plans  # noqa: PLC0415  (development only)
-
-    with _scratch() as conn:
-        try:
-            report = checking.check(_project(), conn)
-        except plans.PlansError as error:
-            _fail(str(error))
-    if as_json:
-        _print_json(dataclasses.asdict(report))
-    else:
-        for finding in report.findings:
-            print(finding)  # noqa: T201  (a line for tools that jump to it: no wrapping, no style)
-        looked_at = f"{report.statements} statements, {report.tables} tables, {report.indexes} indexes"
-        out.print(f"{len(report.findings) or 'no'} finding{'s' * (len(report.findings) != 1)} in {looked_at}")
-    if report.findings:
-        raise typer.Exit(FAILED)
-
-
-def _project() -> "Project":
-    from kalshidb.typedsql.generate import Project  # noqa: PLC0415  (development only)
-
-    return Project(
-        migrations=sql_dir("migrations").resolve(),
-        queries=sql_dir("queries").resolve(),
-        package="kalshidb",
-        out=Path(__file__).resolve().parent,
-        locate='sql_dir("queries")',
-        locate_import="from kalshidb.sqlfiles import sql_dir",
-    )
-
-
-@contextmanager
-def _scratch() -> Iterator[psycopg.Connection[Any]]:
-    """Give a connection to a migrated server of its own: what comes out must not depend on a database that somebody uses."""
-    with tempfile.TemporaryDirectory(prefix="kalshidb-check-") as folder, postgres.EmbeddedPostgres(Path(folder)) as server:
-        scratch = server.ensure_database()
-        apply_migrations(scratch)
-        with postgres.connect(scratch) as conn:
-            yield conn

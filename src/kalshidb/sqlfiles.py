@@ -17,3 +17,9 @@ def sql_dir(name: Literal["migrations", "queries"]) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"kalshidb is installed without its {name}: neither {packaged} nor {checkout} exists")
+
+
+def snapshot_file() -> Path:
+    """Return the snapshot of the schema that belongs to this code, docs/schema/schema.sql in a checkout; it need not exist yet."""
+    packaged = Path(str(files("kalshidb"))) / "_sql" / "schema.sql"
+    return packaged if packaged.exists() else Path(__file__).resolve().parents[2] / "docs" / "schema" / "schema.sql"

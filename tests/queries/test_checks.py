@@ -7,14 +7,14 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from kalshidb import cli
+from kalshidb import checks
 from kalshidb.typedsql import checking
 from kalshidb.typedsql.checking import Finding, Report
 
 
 def test_nothing_is_wrong_with_our_statements_tables_and_indexes(database_url: str) -> None:
     with psycopg.connect(database_url) as conn:
-        report = checking.check(cli._project(), conn)
+        report = checking.check(checks.project_of_package(), conn)
     assert [str(finding) for finding in report.findings] == []
     assert report.statements > 80
 
@@ -27,9 +27,9 @@ FOUND = Finding("queries/ops/x.sql", 3, "ops.x", "it is wrong", "mend it", "    
 def test_the_command_says_what_was_found_and_fails_if_anything(
     monkeypatch: pytest.MonkeyPatch, findings: tuple[Finding, ...], status: int, as_json: bool
 ) -> None:
-    monkeypatch.setattr(cli, "_scratch", nullcontext)
-    monkeypatch.setattr(checking, "check", lambda _project, _conn: Report(findings, 2, 1, 1))
-    ended = CliRunner().invoke(cli.app, ["check", "queries", *["--json"] * as_json])
+    monkeypatch.setattr(checks, "scratch_server", nullcontext)
+    monkeypatch.setattr(checks, "_queries", lambda _project, _server: Report(findings, 2, 1, 1))
+    ended = CliRunner().invoke(checks.app, ["queries", *["--json"] * as_json])
     assert ended.exit_code == status
     if as_json:
         said = json.loads(ended.stdout)

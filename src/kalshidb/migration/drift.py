@@ -23,20 +23,12 @@ from kalshidb.migration.snapshot import Schema
 from kalshidb.models.migration import SchemaObjectsRow as Thing
 from kalshidb.queries import migration as catalogs
 
-RULES = {
-    "missing": "An object of the snapshot is not in the database.",
-    "extra": "An object of the database is not in the snapshot.",
-    "changed": "An object is defined otherwise than in the snapshot.",
-    "column-order": "The columns of a table stand in another order than in the snapshot.",
-    "default-partition": "A partition takes rows that belong into none.",
-    "partition": "A partition that no loader makes is not in the snapshot.",
-    "fault": "An index or constraint is there and does not do its work.",
-}
-
 What = Literal["missing", "extra", "changed", "column-order"]
 
 _WHOLE = ("schema", "table", "partition", "view", "materialized view", "domain", "type", "sequence", "function", "procedure")
-_MONTHLY = re.compile(r"FOR VALUES FROM \('(\d{4})-(\d\d)-01(?: 00:00:00(?:\+00)?)?'\) TO \('(\d{4})-(\d\d)-01(?: 00:00:00(?:\+00)?)?'\)")
+_MONTHLY = re.compile(
+    r"FOR VALUES FROM \('(\d{4})-(\d\d)-01(?: 00:00:00(?:\+00)?)?'\) TO \('(\d{4})-(\d\d)-01(?: 00:00:00(?:\+00)?)?'\)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +78,7 @@ def _by_name(things: Iterable[Thing]) -> dict[tuple[str, str], Thing]:
     return {(thing.kind, thing.name): thing for thing in things}
 
 
-def _table_of(
-    here: dict[tuple[str, str], Thing], there: dict[tuple[str, str], Thing], key: tuple[str, str]
-) -> str:
+def _table_of(here: dict[tuple[str, str], Thing], there: dict[tuple[str, str], Thing], key: tuple[str, str]) -> str:
     thing = here.get(key) or there[key]
     return thing.part_of or thing.name
 
@@ -181,7 +171,37 @@ def rebuilt(text: str, server: str) -> Schema:
 # -- a live database ---------------------------------------------------------------------------------------------------------------
 
 
-def check(conn: psycopg.Connection[Any], file: Path, server: str, *, ignored: Iterable[str] = ()) -> list[Finding]:
+def stale(schema: Schema, file: Path, migrations: Path, server: str) -> list[Finding]:
+    """Compare what the migrations make with their snapshot."""
+    if not file.exists():
+        return [Finding(shown(file), 1, "snapshot", "", "there is no snapshot", "write it: kalshidb check schema --write")]
+    text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    if text == snapshot.text(schema, migrations):
+        return []
+    advice = "write it anew (kalshidb check schema --write), and review what changed"
+    try:
+        differences = compare(rebuilt(text, server), rebuilt(snapshot.render(schema), server))
+    except psycopg.Error as error:
+        return [
+            Finding(shown(file), 1, "snapshot", "", f"it is no SQL that makes a schema: {' '.join(str(error).split())}", advice)
+        ]
+    if not differences:
+        return [Finding(shown(file), 1, "snapshot", "", "its text is not what would be written now", advice)]
+    found: list[Finding] = []
+    for difference in differences:
+        thing = difference.thing
+        problem = {"missing": "no migration makes it", "extra": "the snapshot does not have it"}.get(difference.what)
+        if problem is None and difference.wanted is not None and difference.found is not None:
+            now, before = first_difference(difference.found.definition, difference.wanted.definition)
+            problem = f"the migrations make `{now}`, the snapshot has `{before}`"
+        line = _line(text, thing.kind, thing.name, thing.part_of)
+        found.append(Finding(shown(file), line, "snapshot", difference.name, problem or "", advice))
+    return found
+
+
+def check(
+    conn: psycopg.Connection[Any], file: Path, server: str, *, ignored: Iterable[str] = (), grants: bool = True
+) -> list[Finding]:
     """Compare a live database with its snapshot.
 
     Args:
@@ -189,6 +209,7 @@ def check(conn: psycopg.Connection[Any], file: Path, server: str, *, ignored: It
         file: the snapshot.
         server: address of a server on which scratch databases are made: an embedded one, never the live one.
         ignored: schemas of the live database that are somebody else's.
+        grants: whether to compare who may do what; not where grants are made by other means than migrations.
 
     Raises:
         psycopg.Error: the scratch server cannot make what the snapshot says, as an extension is not installed there.
@@ -206,14 +227,19 @@ def check(conn: psycopg.Connection[Any], file: Path, server: str, *, ignored: It
     except psycopg.Error:
         # It has what that server cannot make, which is then told as it stands.
         rewritten = live
+    if not grants:
+        reference, rewritten = _without_grants(reference), _without_grants(rewritten)
     if live.major < 17:  # where MAINTAIN is no privilege yet
         reference, rewritten = _without_maintain(reference), _without_maintain(rewritten)
     findings += [_finding(difference, file, text, live.major) for difference in compare(reference, rewritten)]
     findings += [
-        Finding(shown(file), _line(text, fault.kind, fault.name, ""), "fault", f"{fault.kind} {fault.name}", fault.problem, _REPAIRS[fault.kind])
+        Finding(
+            shown(file), _line(text, fault.kind, fault.name, ""), "fault", f"{fault.kind} {fault.name}", fault.problem,
+            _REPAIRS[fault.kind],
+        )
         for fault in faults
         if fault.name.partition(".")[0] not in set(ignored)
-    ]
+    ]  # fmt: skip
     return sorted(set(findings))
 
 
@@ -231,7 +257,9 @@ def _without(live: Schema, ignored: set[str], known: set[str]) -> Schema:
         room = (thing.part_of or thing.name).partition(".")[0]
         if thing.kind == "schema":
             return thing.name not in ignored
-        return room not in ignored and (room in known or room == "public" or thing.kind in ("extension", "other", "default privileges"))
+        return room not in ignored and (
+            room in known or room == "public" or thing.kind in ("extension", "other", "default privileges")
+        )
 
     return replace(live, things=tuple(thing for thing in live.things if stays(thing)))
 
@@ -260,9 +288,7 @@ def _without_months(live: Schema, reference: Schema, file: Path) -> tuple[Schema
     # What somebody made on one month alone stays: the other months do not have it.
     by_hand = ("index", "constraint", "foreign key", "trigger", "rule", "policy", "statistics")
     things = tuple(
-        thing
-        for thing in live.things
-        if thing.name not in left_out and (thing.part_of not in left_out or thing.kind in by_hand)
+        thing for thing in live.things if thing.name not in left_out and (thing.part_of not in left_out or thing.kind in by_hand)
     )
     findings += [
         Finding(shown(file), 1, "extra", f"{thing.kind} {thing.name}", f"it is on the partition {thing.part_of} alone",
@@ -281,6 +307,11 @@ def _is_month(bound: str) -> bool:
     return next_year * 12 + next_month == year * 12 + month + 1
 
 
+def _without_grants(schema: Schema) -> Schema:
+    kinds = ("grant", "revoke", "default privileges")
+    return replace(schema, things=tuple(thing for thing in schema.things if thing.kind not in kinds))
+
+
 def _without_maintain(schema: Schema) -> Schema:
     def plain(thing: Thing) -> Thing:
         if thing.kind not in ("grant", "revoke", "default privileges"):
@@ -288,7 +319,9 @@ def _without_maintain(schema: Schema) -> Schema:
         words = [word for word in thing.definition.split(", ") if word != "MAINTAIN"]
         return thing.model_copy(update={"definition": ", ".join(words)})
 
-    return replace(schema, things=tuple(thing for thing in map(plain, schema.things) if thing.definition or thing.kind == "other"))
+    return replace(
+        schema, things=tuple(thing for thing in map(plain, schema.things) if thing.definition or thing.kind == "other")
+    )
 
 
 # -- as findings -------------------------------------------------------------------------------------------------------------------
@@ -308,7 +341,9 @@ def explained(difference: Difference) -> tuple[str, str]:
         said = f", the snapshot has `{_one_line(thing)}`" if thing.kind not in ("table", "schema") else ""
         return f"is missing{said}", "apply the migration that makes it, or make it again"
     if difference.what == "extra":
-        said = f": `{_one_line(thing)}`" if thing.kind in ("column", "constraint", "foreign key", "index", "grant", "revoke") else ""
+        said = (
+            f": `{_one_line(thing)}`" if thing.kind in ("column", "constraint", "foreign key", "index", "grant", "revoke") else ""
+        )
         return f"is not in the snapshot{said}", "take it away, or bring it in by a migration"
     if wanted is None or found is None:
         raise ValueError(difference.what)
@@ -330,13 +365,11 @@ def _one_line(thing: Thing) -> str:
 
 
 def first_difference(here: str, there: str) -> tuple[str, str]:
-    """Return the first line in which two texts differ, of each."""
-    lines, others = here.splitlines() or [""], there.splitlines() or [""]
-    for line, other in zip(lines, others, strict=False):
-        if line != other:
-            return line.strip(), other.strip()
-    shorter = min(len(lines), len(others))
-    return " ".join(lines[shorter : shorter + 1]).strip(), " ".join(others[shorter : shorter + 1]).strip()
+    """Return the first line that only the one text has, and the first that only the other has; `nothing` where there is none."""
+    lines, others = ([line.strip().rstrip(",") for line in text.splitlines()] for text in (here, there))
+    own = next((line for line in lines if line not in others), "nothing")
+    other = next((line for line in others if line not in lines), "nothing")
+    return own, other
 
 
 def _line(text: str, kind: str, name: str, part_of: str) -> int:

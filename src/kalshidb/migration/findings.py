@@ -8,6 +8,23 @@ from typing import Any
 
 from kalshidb import __version__
 
+RULES = {
+    "generated": "A generated file is missing, stale or edited by hand.",
+    "queries": "A statement, or what is generated from it, is not sound.",
+    "apply": "A migration cannot be applied.",
+    "rollback": "A rollback fails, leaves something behind or takes too much.",
+    "reapply": "A migration that was taken back cannot be applied again, or makes another schema.",
+    "snapshot": "The snapshot is not what the migrations make.",
+    "missing": "An object of the snapshot is not in the database.",
+    "extra": "An object of the database is not in the snapshot.",
+    "changed": "An object is defined otherwise than in the snapshot.",
+    "column-order": "The columns of a table stand in another order than in the snapshot.",
+    "default-partition": "A partition takes rows that belong into none.",
+    "partition": "A partition that no loader makes is not in the snapshot.",
+    "fault": "An index or constraint is there and does not do its work.",
+}
+"""What each rule is about, apart from those of single statements (kalshidb.migration.lint)."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
@@ -39,7 +56,7 @@ def shown(path: Path) -> str:
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()
 
 
-def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+def findings_as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """Return the findings as JSON has them: one object each, with the attributes as they are called here."""
     return [dataclasses.asdict(finding) for finding in findings]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 import yoyo
 from yoyo.backends import DatabaseBackend
-from yoyo.migrations import Migration
+from yoyo.migrations import Migration, MigrationList, topological_sort
 
 from kalshidb.migration import drift, snapshot
 from kalshidb.migration.drift import Difference
@@ -20,11 +20,7 @@ from kalshidb.migration.findings import Finding, shown
 from kalshidb.migration.snapshot import Schema
 from kalshidb.postgres import yoyo_url
 
-RULES = {
-    "apply": "A migration cannot be applied.",
-    "rollback": "A rollback fails, leaves something behind or takes too much.",
-    "reapply": "A migration that was taken back cannot be applied again, or makes another schema.",
-}
+Conn: TypeAlias = psycopg.Connection[Any]
 
 
 @dataclass(slots=True)
@@ -59,8 +55,8 @@ def prove(folder: Path, server: str) -> Proof:
     while True:
         proof = Proof(findings=findings)
         try:
-            with drift.scratch_database(server) as url, _backend(url) as backend:
-                _prove(backend, list(yoyo.read_migrations(str(folder))), url, proof, broken)
+            with drift.scratch_database(server) as url, psycopg.connect(url, autocommit=True) as conn, _backend(url) as backend:
+                _prove(backend, read_in_order(folder), conn, proof, broken)
         except _AgainError:
             continue
         except psycopg.Error as error:
@@ -71,29 +67,39 @@ def prove(folder: Path, server: str) -> Proof:
         return proof
 
 
-def _prove(backend: DatabaseBackend, migrations: list[Migration], url: str, proof: Proof, broken: set[str]) -> None:
-    schemas = [_read(url)]
+def _prove(backend: DatabaseBackend, migrations: MigrationList, conn: Conn, proof: Proof, broken: set[str]) -> None:
+    schemas = [snapshot.read(conn)]
     for migration in migrations:
         if not _apply(backend, migration, "apply", proof):
             return
-        schemas.append(_read(url))
+        schemas.append(snapshot.read(conn))
         if not can_go_down(migration):
             proof.unproved.append(migration.id)
         elif migration.id not in broken:
             # Until it has shown that it goes down and up. If it does not, the database is none to go on with.
             broken.add(migration.id)
-            if not _roll_back(backend, migration, schemas[-2], url, proof) or not _apply(backend, migration, "reapply", proof):
+            if not _roll_back(backend, migration, schemas[-2], conn, proof) or not _apply(backend, migration, "reapply", proof):
                 raise _AgainError
-            if again := drift.compare(schemas[-1], _read(url)):
+            if again := drift.compare(schemas[-1], snapshot.read(conn)):
                 proof.findings += _said(again, Path(migration.path), "reapply", ("lacks", "has besides"))
                 raise _AgainError
             broken.remove(migration.id)
             proof.proved.append(migration.id)
     proof.schema = schemas[-1]
     if not broken:
-        for migration, below in zip(reversed(migrations), reversed(schemas[:-1]), strict=True):
-            if not can_go_down(migration) or not _roll_back(backend, migration, below, url, proof):
+        for migration, below in zip(reversed(list(migrations)), reversed(schemas[:-1]), strict=True):
+            if not can_go_down(migration) or not _roll_back(backend, migration, below, conn, proof):
                 break
+    if migrations.post_apply:  # what yoyo runs after each time that it applied something
+        backend.apply_migrations_only(backend.to_apply(migrations))
+        backend.run_post_apply(migrations)
+        proof.schema = snapshot.read(conn)
+
+
+def read_in_order(folder: Path) -> MigrationList:
+    """Return the migrations of a folder in the order in which yoyo applies them, with the hooks that it runs afterwards."""
+    found = yoyo.read_migrations(str(folder))
+    return MigrationList(topological_sort(found), found.post_apply)
 
 
 def can_go_down(migration: Migration) -> bool:
@@ -101,7 +107,7 @@ def can_go_down(migration: Migration) -> bool:
     if Path(migration.path).suffix == ".sql":
         return _rollback_file(migration).exists()
     migration.load()
-    return all(step._rollback for step in _steps(migration.steps))  # noqa: SLF001  (yoyo has no other way to ask)
+    return all(step._rollback for step in _steps(migration.steps or ()))
 
 
 def _steps(steps: Iterable[Any]) -> Iterator[Any]:
@@ -132,7 +138,7 @@ def _apply(backend: DatabaseBackend, migration: Migration, rule: str, proof: Pro
     return True
 
 
-def _roll_back(backend: DatabaseBackend, migration: Migration, below: Schema, url: str, proof: Proof) -> bool:
+def _roll_back(backend: DatabaseBackend, migration: Migration, below: Schema, conn: Conn, proof: Proof) -> bool:
     """Take a migration back, and say whether the schema is what it was below it."""
     file = _rollback_file(migration)
     try:
@@ -140,7 +146,7 @@ def _roll_back(backend: DatabaseBackend, migration: Migration, below: Schema, ur
     except psycopg.Error as error:
         proof.findings.append(Finding(shown(file), 1, "rollback", "", f"it fails: {_one_line(error)}", "mend it"))
         return False
-    different = drift.compare(below, _read(url))
+    different = drift.compare(below, snapshot.read(conn))
     proof.findings += _said(different, file, "rollback", ("takes too much", "leaves it behind"))
     return not different
 
@@ -160,11 +166,6 @@ def _said(differences: Iterable[Difference], file: Path, rule: str, words: tuple
 
 def _one_line(error: psycopg.Error) -> str:
     return " ".join(str(error).split())
-
-
-def _read(url: str) -> Schema:
-    with psycopg.connect(url) as conn:
-        return snapshot.read(conn)
 
 
 @contextmanager

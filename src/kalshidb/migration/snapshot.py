@@ -68,16 +68,17 @@ def read(conn: psycopg.Connection[Any]) -> Schema:
 # -- as a file ---------------------------------------------------------------------------------------------------------------------
 
 
-def text(schema: Schema, migrations: Path) -> str:
-    """Return the snapshot of a database that has just these migrations."""
+def text(schema: Schema, migrations: Path | None = None) -> str:
+    """Return the snapshot of a database that has just these migrations, or of any database as it is."""
     body = _OPENING.format(major=schema.major) + render(schema)
+    if migrations is None:
+        return f"-- What a database consists of. Made by `kalshidb check drift --save`.\n{body}"
     last = max((path.stem for path in migrations.glob("*.sql") if not path.stem.endswith(".rollback")), default="none")
     return _HEADER.format(last=last, inputs=fingerprint(migrations), body=_hash(body)) + body
 
 
-def write(schema: Schema, migrations: Path, file: Path) -> bool:
-    """Write the snapshot and return whether it differs from what was there."""
-    new = text(schema, migrations)
+def write(file: Path, new: str) -> bool:
+    """Write the text of a snapshot and return whether it differs from what was there."""
     if file.exists() and file.read_text(encoding="utf-8") == new:
         return False
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,307 @@
+"""The `kalshidb check` commands: whether what the repository holds is sound, and whether a live database is what it should be. Thin.
+
+Exit status: 0 nothing was found · 1 something was, or the check could not be made · 2 wrong arguments · 4 `check drift` found something.
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import psycopg
+import typer
+from rich.console import Console
+
+from kalshidb import postgres
+from kalshidb.migration import migrate, snapshot
+from kalshidb.migration.findings import RULES, Finding, findings_as_json, sarif, shown
+from kalshidb.sqlfiles import snapshot_file, sql_dir
+
+if TYPE_CHECKING:
+    from kalshidb.migration.reversible import Proof
+    from kalshidb.typedsql.checking import Finding as StatementFinding
+    from kalshidb.typedsql.checking import Report as StatementsReport
+    from kalshidb.typedsql.generate import Project
+
+FAILED, DRIFTED = 1, 4
+
+app = typer.Typer(
+    help="Whether what the repository holds is sound; without a command, all of it. For those who change the SQL.",
+    invoke_without_command=True,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+AsSarif = Annotated[
+    Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF too, which code hosts show beside the lines.")
+]
+Migrations = Annotated[
+    Path | None,
+    typer.Option("--migrations", metavar="DIR", help="The folder of migrations, anybody's; by default this project's."),
+]
+Snapshot = Annotated[
+    Path | None,
+    typer.Option("--snapshot", metavar="FILE", help="The snapshot; by default docs/schema/schema.sql beside the migrations."),
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Make scratch databases there, where your extensions are; by default an embedded server runs.",
+    ),
+]
+
+
+@app.callback()
+def everything(context: typer.Context, as_json: AsJson = False, sarif_file: AsSarif = None) -> None:
+    """Check all that the repository holds: migrations, generated files, schema, statements. Needs no network."""
+    if context.invoked_subcommand is not None:
+        return
+    begun = time.monotonic()
+    project = project_of_package()
+    parts = {"generated files": (_generated(project), "models, functions, schema.sql")}
+    with scratch_server(None) as server:
+        proof, found = _schema(project.migrations, snapshot_file(), server)
+        parts["schema"] = found, f"{len(proof.proved)} migrations, down and up again"
+        if proof.schema is not None:
+            report = _queries(project, server)
+            parts["queries"] = [_of_statements(finding) for finding in report.findings], _looked_at(report)
+    if as_json:
+        print_json({part: findings_as_json(found) for part, (found, _) in parts.items()})
+    else:
+        for part, (found, looked_at) in parts.items():
+            _print_findings(found, f"{part}: {{}} in {looked_at}")
+        out.print(f"{time.monotonic() - begun:.1f} s", style="dim")
+    _end([finding for found, _ in parts.values() for finding in found], sarif_file)
+
+
+@app.command("schema")
+def schema(
+    migrations: Migrations = None,
+    file: Snapshot = None,
+    server: Server = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the snapshot anew instead of comparing.")] = False,
+    as_json: AsJson = False,
+    sarif_file: AsSarif = None,
+) -> None:
+    """Prove on a scratch server that each migration can be taken back, and that the snapshot is what they make."""
+    folder = _folder(migrations)
+    place = file or (snapshot_file() if migrations is None else folder.parent / "docs" / "schema" / snapshot.FILE)
+    with scratch_server(server) as scratch:
+        # A folder that has never had a snapshot does not lack one.
+        compared = None if write or (migrations is not None and file is None and not place.exists()) else place
+        proof, found = _schema(folder, compared, scratch)
+    if write and proof.schema is not None and snapshot.write(place, snapshot.text(proof.schema, folder)) and not as_json:
+        out.print(f"wrote {shown(place)}", markup=False)
+    untried = f", {len(proof.unproved)} without a way back" if proof.unproved else ""
+    _report(found, f"{{}} in {len(proof.proved)} migrations, down and up again{untried}", as_json=as_json)
+    _end(found, sarif_file)
+
+
+@app.command("drift")
+def drift(
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="The live database, which is only read; default: as for every command.")
+    ] = None,
+    file: Snapshot = None,
+    server: Server = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA", help="A schema of that database that is somebody else's; may be repeated."),
+    ] = None,
+    grants: Annotated[bool, typer.Option(help="Compare who may do what too.")] = True,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what the database is now as a snapshot, and compare nothing.")
+    ] = None,
+    as_json: AsJson = False,
+    sarif_file: AsSarif = None,
+) -> None:
+    """Compare a live database with the snapshot of the schema. Monthly partitions are no drift. Ends with 4 where it differs."""
+    from kalshidb.migration import drift as comparing  # noqa: PLC0415
+
+    place = file or snapshot_file()
+    if save is None and not place.exists():
+        _fail(f"there is no snapshot {shown(place)}; `kalshidb check schema --write` makes it, or --snapshot names another")
+    with _live(database) as conn:
+        if save is not None:
+            snapshot.write(save, snapshot.text(snapshot.read(conn)))
+            out.print(f"wrote {shown(save)}", markup=False)
+            return
+        with scratch_server(server) as scratch:
+            try:
+                found = comparing.check(conn, place, scratch, ignored=ignore or (), grants=grants)
+            except psycopg.Error as error:
+                if isinstance(error, postgres.DatabaseUnavailable):
+                    raise
+                _fail(f"a scratch server cannot make what {shown(place)} says: {error}; --server names one that can")
+    _report(found, f"{{}} against {shown(place)}", as_json=as_json)
+    _end(found, sarif_file, DRIFTED)
+
+
+@app.command("queries")
+def queries(as_json: AsJson = False) -> None:
+    """Check each statement on a migrated scratch server: it prepares, its Python is fresh, its plan suits a large database."""
+    with scratch_server(None) as server:
+        report = _queries(project_of_package(), server)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        _print_findings(report.findings, f"{{}} in {_looked_at(report)}")
+    if report.findings:
+        raise typer.Exit(FAILED)
+
+
+def write_generated(project: "Project") -> list[Path]:
+    """Write everything anew that is made from SQL, and return the files that changed.
+
+    Raises:
+        GenerateError: the migrations fail, the server refuses a statement, or something has no Python.
+    """
+    from kalshidb.migration.drift import scratch_database  # noqa: PLC0415  (development only)
+    from kalshidb.typedsql.__main__ import generate_project  # noqa: PLC0415
+
+    with scratch_server(None) as server:
+        touched = generate_project(project, server)
+        with scratch_database(server) as url:
+            migrate(url, project.migrations)
+            with psycopg.connect(url) as conn:
+                if snapshot.write(snapshot_file(), snapshot.text(snapshot.read(conn), project.migrations)):
+                    touched.append(snapshot_file())
+    return touched
+
+
+def stale_generated(project: "Project") -> list[str]:
+    """Say which generated files are not fresh. Needs no database."""
+    from kalshidb.typedsql import generate  # noqa: PLC0415  (development only)
+
+    problem = snapshot.stale(project.migrations, snapshot_file())
+    return generate.check(project) + ([f"{snapshot_file()}: {problem}"] if problem else [])
+
+
+def project_of_package() -> "Project":
+    """Return where this package's own SQL lies and its Python goes."""
+    from kalshidb.typedsql.generate import Project  # noqa: PLC0415  (development only)
+
+    return Project(
+        migrations=sql_dir("migrations").resolve(),
+        queries=sql_dir("queries").resolve(),
+        package="kalshidb",
+        out=Path(__file__).resolve().parent,
+        locate='sql_dir("queries")',
+        locate_import="from kalshidb.sqlfiles import sql_dir",
+    )
+
+
+# The parts
+
+
+def _generated(project: "Project") -> list[Finding]:
+    found: list[Finding] = []
+    for said in stale_generated(project):
+        where, _, problem = said.partition(": ")
+        file, _, line = where.partition(":")
+        found.append(
+            Finding(shown(Path(file)), int(line or 1), "generated", "", problem, "generated files are made, not written")
+        )
+    return found
+
+
+def _schema(folder: Path, file: Path | None, server: str) -> tuple["Proof", list[Finding]]:
+    from kalshidb.migration import drift, reversible  # noqa: PLC0415
+
+    proof = reversible.prove(folder, server)
+    found = list(proof.findings)
+    if proof.schema is not None and file is not None:
+        found += drift.stale(proof.schema, file, folder, server)
+    return proof, found
+
+
+def _queries(project: "Project", server: str) -> "StatementsReport":
+    from kalshidb.migration.drift import scratch_database  # noqa: PLC0415
+    from kalshidb.typedsql import checking, plans  # noqa: PLC0415  (development only)
+
+    with scratch_database(server) as url:
+        migrate(url, project.migrations)
+        with postgres.connect(url) as conn:
+            try:
+                return checking.check(project, conn)
+            except plans.PlansError as error:
+                _fail(str(error))
+
+
+def _of_statements(finding: "StatementFinding") -> Finding:
+    return Finding(finding.file, finding.line, "queries", finding.subject, finding.problem, finding.advice)
+
+
+def _looked_at(report: "StatementsReport") -> str:
+    return f"{report.statements} statements, {report.tables} tables, {report.indexes} indexes"
+
+
+def _folder(migrations: Path | None) -> Path:
+    folder = migrations or sql_dir("migrations")
+    if not folder.is_dir():
+        raise typer.BadParameter(f"there is no folder {folder}", param_hint="--migrations")
+    return folder.resolve()
+
+
+@contextmanager
+def scratch_server(given: str | None) -> Iterator[str]:
+    """Give the address of a server for scratch databases: the given one, else one of its own that ends with this."""
+    if given is not None:
+        postgres.connect(given).close()  # says better than anything later why it cannot be reached
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="kalshidb-check-") as folder, postgres.EmbeddedPostgres(Path(folder)) as server:
+        yield server.ensure_database()
+
+
+@contextmanager
+def _live(given: str | None) -> Iterator[psycopg.Connection[Any]]:
+    """Give a connection to the live database that cannot write, and sees one moment."""
+    with contextlib.ExitStack() as stack:
+        url = given or stack.enter_context(postgres.database()).url
+        conn = stack.enter_context(postgres.connect(url))
+        conn.read_only = True
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        yield conn
+
+
+# Showing
+
+
+def _report(findings: Sequence[Finding], summary: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(findings_as_json(findings))
+    else:
+        _print_findings(findings, summary)
+
+
+def _print_findings(findings: Sequence[object], summary: str) -> None:
+    for finding in findings:
+        print(finding)  # noqa: T201  (a line for tools that jump to it: no wrapping, no style)
+    out.print(summary.format(f"{len(findings) or 'no'} finding{'s' * (len(findings) != 1)}"), markup=False)
+
+
+def _end(findings: Sequence[Finding], sarif_file: Path | None, status: int = FAILED) -> None:
+    if sarif_file is not None:
+        sarif_file.write_text(json.dumps(sarif(findings, RULES), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if findings:
+        raise typer.Exit(status)
+
+
+def print_json(value: object) -> None:
+    """Print JSON as machines want it: no wrapping."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"kalshidb: {message}", style="red", markup=False, soft_wrap=True)
+    sys.exit(FAILED)
