@@ -60,6 +60,7 @@ choices = st.lists(
 def test_of_any_mix_every_object_is_stored_or_kept_with_its_exact_payload(
     store: Store, mix: Sequence[Choice], as_lines: bool
 ) -> None:
+    store.conn.execute("SET kalshidb.allow_purge = on")
     for table in ("catalog.series", "catalog.events", "catalog.markets", "market_data.public_trades", "ops.rejected_payloads"):
         store.conn.execute(f"TRUNCATE {table} CASCADE")
     bad: dict[tuple[str, str], str] = {}
@@ -270,6 +271,7 @@ def test_the_order_of_files_from_many_times_decides_nothing(store: Store, empty_
     for seed in range(6):
         random.Random(seed).shuffle(paths)  # noqa: S311
         with postgres.connect(empty_database, autocommit=True) as conn:
+            conn.execute("SET kalshidb.allow_purge = on")
             for table in ("catalog.series", "catalog.events", "catalog.markets", "market_data.public_trades"):
                 conn.execute(f"TRUNCATE {table} CASCADE")
             for path in paths:

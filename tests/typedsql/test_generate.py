@@ -16,6 +16,8 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter, ValidationError
 
 import kalshidb
@@ -204,6 +206,47 @@ def test_a_check_is_enforced_by_the_model_where_python_can_say_it(
         if value != "1.23456":  # the server rounds it, the model says so
             with pytest.raises(psycopg.Error):
                 shop.execute(f"SELECT %s::shop.{column}", [value])
+
+
+JUDGED = """
+CREATE TABLE shop.judged (
+    state   text CHECK (state IN ('state', 'new')),
+    "order" text CHECK ("order" <> ''),
+    code    text CHECK (code ~ '^code-[0-9]+$'),
+    degrees numeric(9, 6) CHECK (degrees BETWEEN -90 AND 90),
+    cost    shop.price CHECK (cost > 0),
+    extra   jsonb CHECK (jsonb_typeof(extra) = 'object'),
+    low     integer CHECK (low <> 3),
+    high    integer,
+    CHECK (low <= high)
+)
+"""
+
+
+def test_what_a_table_demands_of_one_column_its_model_demands_too(
+    load_module: Import, project: Project, shop: psycopg.Connection
+) -> None:
+    shop.execute(JUDGED)
+    generate.write(rendered(project, shop))
+    judged = load_module("models.shop").Judged
+    for field, good, bad in [
+        ("state", ["state", "new", None], ["VALUE", "old", ""]),
+        ("order", ["x"], [""]),
+        ("code", ["code-1"], ["VALUE-1", "code-"]),
+        ("degrees", ["-90", "90"], ["-90.1", "91"]),
+        ("cost", ["0.1"], ["0", "-1"]),
+        ("extra", [{}, {"a": 1}], [[], 1, "x"]),
+        # What Python has no word for, and what is about two columns, is the server's to judge.
+        ("low", [3, 9], []),
+    ]:
+        for value in good:
+            judged(**{field: value})
+        for value in bad:
+            with pytest.raises(ValidationError, match=field):
+                judged(**{field: value})
+            with pytest.raises(psycopg.errors.CheckViolation):
+                statement = sql.SQL("INSERT INTO shop.judged ({}) VALUES (%s)").format(sql.Identifier(field))
+                shop.execute(statement, [Jsonb(value) if field == "extra" else value])
 
 
 def test_numeric_precision_is_enforced_by_the_model(load_module: Import) -> None:

@@ -50,7 +50,12 @@ class SqlType:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table, a view or a result. `origin` is the relation, and the column's number there, that it is read from."""
+    """A column of a table, a view or a result.
+
+    Attributes:
+        origin: the relation, and the column's number there, that it is read from.
+        checks: what its table's CHECKs demand of this column alone, which they call VALUE as a domain's do.
+    """
 
     name: str
     type: SqlType
@@ -58,6 +63,7 @@ class Column:
     generated: bool = False
     comment: str | None = None
     origin: tuple[int, int] | None = None
+    checks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,13 @@ class _Server:
                 ARRAY(
                     SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
                     WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.convalidated AND a.attnum = ANY (k.conkey)
-                )
+                ),
+                ARRAY(
+                    SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+                    WHERE k.conrelid = a.attrelid AND k.contype = 'c' AND k.convalidated AND k.conkey = ARRAY[a.attnum]
+                    ORDER BY k.conname
+                ),
+                quote_ident(a.attname)
             FROM pg_attribute a
             JOIN pg_class c ON c.oid = a.attrelid
             WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
@@ -174,20 +186,21 @@ class _Server:
         nulls = self._nulls.of_relation(relation)
         shown = self._nulls.origins(relation) if rows and rows[0][6] else {}
         columns: dict[int, Column] = {}
-        for number, name, type_oid, modifier, generated, own_comment, _, checks in rows:
+        for number, name, type_oid, modifier, generated, own_comment, _, checks, own_checks, quoted in rows:
             type_, comment = self.type(type_oid, modifier), own_comment
+            alone = tuple(_of_value(check, quoted) for check in own_checks)
             if number in shown:
                 # A view shows a table's column: what is said about that one holds here too.
                 beneath = self._columns_of(shown[number][0]).get(shown[number][1])
                 if beneath is not None and beneath.type.oid == type_oid:
-                    comment, type_ = comment or beneath.comment, beneath.type
+                    comment, type_, alone = comment or beneath.comment, beneath.type, beneath.checks
             if type_.element is not None and any(_forbids_null_elements(check, name) for check in checks):
                 type_ = replace(type_, full=True)
             if comment and (told := _JSON.search(comment)):
                 comment = _JSON.sub("", comment).strip()
                 type_ = replace(type_, json=told["type"])
             nullable = nulls.get(number, Null.MAYBE) is not Null.NEVER
-            columns[number] = Column(name, type_, nullable, generated != "", comment or None, (relation, number))
+            columns[number] = Column(name, type_, nullable, generated != "", comment or None, (relation, number), alone)
         return columns
 
     def create_staging(self, statement: Statement, relations: Iterable[Relation]) -> None:
@@ -373,11 +386,12 @@ class _Server:
         for at in range(result.nfields):
             name = (result.fname(at) or b"").decode()
             type_, comment, origin = self.type(result.ftype(at), result.fmod(at)), None, None
+            checks: tuple[str, ...] = ()
             if (table := result.ftable(at)) and result.ftablecol(at) > 0:
                 # The row description names a domain's base type; the catalogue knows the domain.
                 column = self._column_of(table, result.ftablecol(at))
-                type_, comment, origin = column.type, column.comment, column.origin
-            columns.append(Column(name, type_, nulls[at] is not Null.NEVER, comment=comment, origin=origin))
+                type_, comment, origin, checks = column.type, column.comment, column.origin, column.checks
+            columns.append(Column(name, type_, nulls[at] is not Null.NEVER, comment=comment, origin=origin, checks=checks))
         return tuple(columns), nulls
 
     def _sql_name(self, oid: int) -> str:
@@ -387,6 +401,12 @@ class _Server:
 
 
 _JSON = re.compile(r"\s*\[json: *(?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)\]")
+
+
+def _of_value(check: str, column: str) -> str:
+    """Return a CHECK with VALUE in place of the one column that it is about."""
+    words = rf"'(?:[^']|'')*'|(?<![\w.\"]){re.escape(column)}(?![\w.\"(])"
+    return re.sub(words, lambda word: word[0] if word[0].startswith("'") else "VALUE", check)
 
 
 def _forbids_null_elements(check: str, name: str) -> bool:

@@ -378,20 +378,7 @@ class _Writer:
         for definition in checks:
             if words := _closed_words(definition):
                 return f"Literal[{', '.join(map(repr, words))}]"
-        limits: dict[str, str] = {}
-        for definition in checks:
-            for limit in _limits(definition, bottom):
-                kind, _, value = limit.partition("=")
-                # Of two limits of one kind the stricter is said; of two patterns the first, and the server knows both.
-                if kind not in limits or _is_stricter(kind, value, limits[kind]):
-                    limits[kind] = value
-        plain = self.python_type(bottom)
-        if match := re.fullmatch(r"Annotated\[(\w+), Field\((.*)\)\]", plain):
-            plain = match[1]
-            for kind, _, value in (own.partition("=") for own in match[2].split(", ")):
-                if kind not in limits or _is_stricter(kind, value, limits[kind]):
-                    limits[kind] = value
-        return f"Annotated[{plain}, Field({', '.join(f'{kind}={value}' for kind, value in limits.items())})]" if limits else plain
+        return _limited(self.python_type(bottom), _strictest_limits(checks, bottom))
 
     # -- models ------------------------------------------------------------------------------------------------------------------
 
@@ -440,7 +427,7 @@ class _Writer:
         types: list[str] = []
         for column in columns:
             with _saying(f"{where}: column {column.name}"):
-                types.append(self.python_type(column.type, of_text=base == "Record"))
+                types.append(self._field_type(column, of_text=base == "Record"))
         if base == "Record" or any(re.search(r"\b(Range|Multirange)\[", type_) for type_ in types):
             config.append("arbitrary_types_allowed=True")
         lines = [
@@ -458,6 +445,20 @@ class _Writer:
             if column.comment:
                 lines.append(f"    {_docstring(column.comment, 4)}")
         return lines
+
+    def _field_type(self, column: Column, *, of_text: bool) -> str:
+        """Return a field's type with what the table's CHECKs demand of it, as far as Python can say it."""
+        type_, bottom = self.python_type(column.type, of_text=of_text), _undomained(column.type)
+        if column.type.element is not None or bottom.json:
+            return type_
+        for definition in column.checks:
+            if words := _closed_words(definition):
+                return f"Literal[{', '.join(map(repr, words))}]"
+            if bottom.name == "jsonb" and (
+                kind := re.fullmatch(r"CHECK \(\(jsonb_typeof\(VALUE\) = '(object|array)'::text\)\)", definition)
+            ):
+                return {"object": "dict[str, Any]", "array": "list[Any]"}[kind[1]]
+        return _limited(type_, _strictest_limits(column.checks, bottom))
 
     def _input(self, description: Description) -> tuple[str, list[Column]] | None:
         """Return name and columns of the model that a bulk statement takes, or None when it is the table's own model."""
@@ -796,7 +797,7 @@ def _closed_words(definition: str) -> list[str]:
 _LENGTHS = "length|char_length|character_length|octet_length"
 _COMPARISON = re.compile(
     rf"\(*(?P<what>VALUE|\(VALUE\)::[a-z ]+|(?P<length>{_LENGTHS})\(\(?VALUE\)?(?:::text)?\)) (?P<symbol>>=|<=|>|<|=) "
-    r"\(?'?(?P<number>-?\d+(?:\.\d+)?)'?\)?(?:::[a-z ]+)?\)*"
+    r"\(?'?(?P<number>-?\d+(?:\.\d+)?)'?(?:::[a-z ]+)?\)?(?:::[a-z ]+)?\)*"
 )
 _KEYWORDS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
 _NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
@@ -822,6 +823,28 @@ def _limits(definition: str, base: SqlType) -> list[str]:
                 exact = f'Decimal("{number}")' if "." in number and base.name == "numeric" else number
                 limits.append(f"{_KEYWORDS[symbol]}={exact}")
     return limits
+
+
+def _strictest_limits(checks: Iterable[str], base: SqlType) -> dict[str, str]:
+    """Return what CHECKs say together, by the words that a Pydantic field has for it."""
+    limits: dict[str, str] = {}
+    for definition in checks:
+        for limit in _limits(definition, base):
+            kind, _, value = limit.partition("=")
+            # Of two limits of one kind the stricter is said; of two patterns the first, and the server knows both.
+            if kind not in limits or _is_stricter(kind, value, limits[kind]):
+                limits[kind] = value
+    return limits
+
+
+def _limited(type_: str, limits: dict[str, str]) -> str:
+    """Return a type as Python writes it with limits besides those that it has."""
+    if match := re.fullmatch(r"Annotated\[(\w+), Field\((.*)\)\]", type_):
+        type_ = match[1]
+        for kind, _, value in (own.partition("=") for own in match[2].split(", ")):
+            if kind not in limits or _is_stricter(kind, value, limits[kind]):
+                limits[kind] = value
+    return f"Annotated[{type_}, Field({', '.join(f'{kind}={value}' for kind, value in limits.items())})]" if limits else type_
 
 
 def _length_limits(function: str, symbol: str, number: str, base: SqlType) -> list[str]:
