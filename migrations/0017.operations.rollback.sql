@@ -1,9 +1,13 @@
 DROP VIEW ops.data_freshness;
 DROP INDEX market_data.orderbook_snapshots_snapshot_time_idx;
 DROP VIEW ops.table_sizes;
+DROP VIEW ops.partitions;
 DROP TABLE ops.retention_policies;
 DROP VIEW ops.daily_ai_cost;
+DROP INDEX research.market_analyses_utc_day_idx;
 DROP TABLE ops.ai_costs;
+DROP TABLE ops.ai_calls;
 DROP TABLE ops.system_health;
 DROP TABLE ops.circuit_breaker_events;
 DROP TABLE ops.config_overrides;
+DROP FUNCTION ops.replace_config_override();

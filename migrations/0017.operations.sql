@@ -3,7 +3,8 @@
 -- Why: what runs unattended must leave a trace that can be asked. An override of a setting has a reason, an author and an end; a
 -- breaker that is open cannot be opened twice; health is a series of checks and not one word that is overwritten; how long each kind of
 -- data is kept is a row and not folklore.
--- Locks: creates only; the index on market_data.orderbook_snapshots holds off its writers while it is built.
+-- Locks: creates only; the indexes on market_data.orderbook_snapshots and research.market_analyses hold off their writers while they are
+-- built.
 -- Undo: loses the traces and the policies.
 -- depends: 0016.backtests
 
@@ -14,9 +15,10 @@ CREATE TABLE ops.config_overrides (
     data_type       text            NOT NULL,
     reason          text            NOT NULL,
     applied_by      text            NOT NULL,
-    applied_at      timestamptz     NOT NULL DEFAULT statement_timestamp(),
+    applied_at      timestamptz     NOT NULL DEFAULT clock_timestamp(),
     expires_at      timestamptz,
-    active          boolean         NOT NULL DEFAULT true,
+    ended_at        timestamptz,
+    active          boolean         NOT NULL GENERATED ALWAYS AS (ended_at IS NULL) STORED,
     CONSTRAINT config_overrides_pkey PRIMARY KEY (override_id),
     CONSTRAINT config_overrides_config_key_check CHECK (config_key ~ '^[a-z0-9_]+(\.[a-z0-9_]+)*$'),
     CONSTRAINT config_overrides_data_type_check CHECK (data_type IN ('float', 'int', 'bool', 'string', 'json')),
@@ -29,24 +31,51 @@ CREATE TABLE ops.config_overrides (
             ELSE true
         END
     ),
-    CONSTRAINT config_overrides_expires_at_check CHECK (expires_at > applied_at)
+    CONSTRAINT config_overrides_expires_at_check CHECK (expires_at > applied_at),
+    CONSTRAINT config_overrides_ended_at_check CHECK (ended_at >= applied_at)
 );
 
-COMMENT ON TABLE ops.config_overrides IS 'A setting that was changed while running; the newest active one of a key that has not expired counts.';
+COMMENT ON TABLE ops.config_overrides IS 'A setting that was changed while running. At any moment at most one of a key counts: applied, not ended and not expired.';
 COMMENT ON COLUMN ops.config_overrides.override_id IS 'Number of the override.';
 COMMENT ON COLUMN ops.config_overrides.config_key IS 'The setting, words joined by dots: trading.sports_live.execution.max_spread.';
-COMMENT ON COLUMN ops.config_overrides.override_value IS 'The value, of the kind that data_type says.';
+COMMENT ON COLUMN ops.config_overrides.override_value IS 'The value, of the kind that data_type says; the bare value, not wrapped in an object.';
 COMMENT ON COLUMN ops.config_overrides.data_type IS 'float, int, bool, string or json.';
 COMMENT ON COLUMN ops.config_overrides.reason IS 'Why it was overridden.';
 COMMENT ON COLUMN ops.config_overrides.applied_by IS 'Who or what did it.';
-COMMENT ON COLUMN ops.config_overrides.applied_at IS 'Since when it counts, UTC.';
-COMMENT ON COLUMN ops.config_overrides.expires_at IS 'Until when it counts, UTC, exclusive; null = until it is taken back.';
-COMMENT ON COLUMN ops.config_overrides.active IS 'False once it was taken back or replaced.';
+COMMENT ON COLUMN ops.config_overrides.applied_at IS 'Since when it counts, UTC; the server''s clock while the key was held, so that two overrides of a key have an order.';
+COMMENT ON COLUMN ops.config_overrides.expires_at IS 'Until when it counts, UTC, exclusive; null = until it is replaced or taken back.';
+COMMENT ON COLUMN ops.config_overrides.ended_at IS 'When another replaced it or it was taken back, UTC, exclusive; null while neither happened, also after it expired.';
+COMMENT ON COLUMN ops.config_overrides.active IS 'False once it was taken back or replaced; derived from ended_at. An active one may have expired: nobody needs to clean up.';
 
--- Serves the rule of one active override a key, and ops.config_override.
-CREATE UNIQUE INDEX config_overrides_config_key_active_key ON ops.config_overrides (config_key) WHERE active;
--- Serves ops.config_override_history.
+-- Serves the rule of one active override a key, and ops.take_back_config.
+CREATE UNIQUE INDEX config_overrides_config_key_active_key ON ops.config_overrides (config_key) WHERE ended_at IS NULL;
+-- Serves ops.config_override, ops.config_override_history.
 CREATE INDEX config_overrides_config_key_applied_at_idx ON ops.config_overrides (config_key, applied_at);
+
+CREATE FUNCTION ops.replace_config_override() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Whoever sets the same key waits here, and what follows looks again afterwards: no statement by itself could, its view of the
+    -- table is older than the wait.
+    PERFORM pg_advisory_xact_lock(hashtextextended('kalshidb config ' || NEW.config_key, 0));
+    NEW.applied_at := clock_timestamp();
+    UPDATE ops.config_overrides
+    SET ended_at = GREATEST(NEW.applied_at, applied_at)
+    WHERE config_key = NEW.config_key AND ended_at IS NULL;
+    RETURN NEW;
+END;
+$$;
+
+COMMENT ON FUNCTION ops.replace_config_override() IS
+    'Trigger of ops.config_overrides: a new override ends the active one of its key, one writer of a key after the other.';
+
+CREATE TRIGGER config_overrides_replace
+    BEFORE INSERT ON ops.config_overrides
+    FOR EACH ROW WHEN (NEW.ended_at IS NULL) EXECUTE FUNCTION ops.replace_config_override();
+COMMENT ON TRIGGER config_overrides_replace ON ops.config_overrides IS
+    'A new override replaces the active one; one that comes with its end (a record of the past) leaves it alone.';
 
 CREATE TABLE ops.circuit_breaker_events (
     event_id            bigint          NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -54,25 +83,28 @@ CREATE TABLE ops.circuit_breaker_events (
     triggered_at        timestamptz     NOT NULL DEFAULT statement_timestamp(),
     resolved_at         timestamptz,
     trigger_value       jsonb,
+    trip_count          integer         NOT NULL DEFAULT 1,
     resolution_action   text,
     notes               text,
     CONSTRAINT circuit_breaker_events_pkey PRIMARY KEY (event_id),
     CONSTRAINT circuit_breaker_events_breaker_type_check
         CHECK (breaker_type IN ('daily_loss_limit', 'api_failures', 'data_stale', 'position_limit', 'manual')),
+    CONSTRAINT circuit_breaker_events_trip_count_check CHECK (trip_count >= 1),
     CONSTRAINT circuit_breaker_events_resolved_at_check CHECK (resolved_at >= triggered_at),
     CONSTRAINT circuit_breaker_events_resolution_action_check CHECK ((resolved_at IS NULL) = (resolution_action IS NULL))
 );
 
-COMMENT ON TABLE ops.circuit_breaker_events IS 'A breaker that opened, and how it was closed again. While one is open, opening it again changes nothing.';
+COMMENT ON TABLE ops.circuit_breaker_events IS 'A breaker that opened, and how it was closed again. While one is open, tripping it again only counts.';
 COMMENT ON COLUMN ops.circuit_breaker_events.event_id IS 'Number of the event.';
 COMMENT ON COLUMN ops.circuit_breaker_events.breaker_type IS 'daily_loss_limit, api_failures, data_stale, position_limit or manual.';
 COMMENT ON COLUMN ops.circuit_breaker_events.triggered_at IS 'When it opened, UTC.';
 COMMENT ON COLUMN ops.circuit_breaker_events.resolved_at IS 'When it was closed, UTC; null while open.';
 COMMENT ON COLUMN ops.circuit_breaker_events.trigger_value IS 'What opened it: the measure and its limit.';
+COMMENT ON COLUMN ops.circuit_breaker_events.trip_count IS 'How often it was tripped before it was closed; 1 = only when it opened.';
 COMMENT ON COLUMN ops.circuit_breaker_events.resolution_action IS 'How it was closed; null while open.';
 COMMENT ON COLUMN ops.circuit_breaker_events.notes IS 'Remarks for people.';
 
--- Serves the rule of one open event a breaker, and ops.open_breakers.
+-- Serves the rule of one open event a breaker, and ops.open_breakers, ops.resolve_breaker, ops.breaker_is_open.
 CREATE UNIQUE INDEX circuit_breaker_events_open_key ON ops.circuit_breaker_events (breaker_type) WHERE resolved_at IS NULL;
 -- Serves ops.breaker_events_between.
 CREATE INDEX circuit_breaker_events_triggered_at_idx ON ops.circuit_breaker_events (triggered_at);
@@ -95,8 +127,30 @@ COMMENT ON COLUMN ops.system_health.status IS 'healthy, degraded or down.';
 COMMENT ON COLUMN ops.system_health.details IS 'Measures and error messages.';
 COMMENT ON COLUMN ops.system_health.alert_sent IS 'Whether somebody was told.';
 
--- Serves ops.unhealthy_between.
+-- Serves ops.unhealthy_between, ops.alerts_due.
 CREATE INDEX system_health_unhealthy_idx ON ops.system_health (last_check) WHERE status <> 'healthy';
+
+CREATE TABLE ops.ai_calls (
+    provider    text                NOT NULL,
+    call_id     text                NOT NULL,
+    called_at   timestamptz         NOT NULL,
+    cost        market_data.money   NOT NULL,
+    created_at  timestamptz         NOT NULL DEFAULT statement_timestamp(),
+    CONSTRAINT ai_calls_pkey PRIMARY KEY (provider, call_id),
+    CONSTRAINT ai_calls_provider_check CHECK (provider <> ''),
+    CONSTRAINT ai_calls_call_id_check CHECK (call_id <> ''),
+    CONSTRAINT ai_calls_cost_check CHECK (cost >= 0)
+);
+
+COMMENT ON TABLE ops.ai_calls IS 'One paid call of an AI provider: what makes a retry countable once. The sums are in ops.ai_costs and outlive it.';
+COMMENT ON COLUMN ops.ai_calls.provider IS 'Who was paid: xai, openai, anthropic ...';
+COMMENT ON COLUMN ops.ai_calls.call_id IS 'The provider''s id of the call, or one of ours; the same in a retry.';
+COMMENT ON COLUMN ops.ai_calls.called_at IS 'When it was made, UTC.';
+COMMENT ON COLUMN ops.ai_calls.cost IS 'Dollars.';
+COMMENT ON COLUMN ops.ai_calls.created_at IS 'When the row was written, UTC.';
+
+-- Serves ops.ai_calls_between.
+CREATE INDEX ai_calls_called_at_idx ON ops.ai_calls (called_at);
 
 CREATE TABLE ops.ai_costs (
     date        date                NOT NULL,
@@ -116,30 +170,29 @@ COMMENT ON COLUMN ops.ai_costs.date IS 'The day, UTC.';
 COMMENT ON COLUMN ops.ai_costs.provider IS 'Who was paid: xai, openai, anthropic ...';
 COMMENT ON COLUMN ops.ai_costs.total_cost IS 'Dollars.';
 COMMENT ON COLUMN ops.ai_costs.num_calls IS 'Calls.';
-COMMENT ON COLUMN ops.ai_costs.created_at IS 'First call of the day, UTC.';
-COMMENT ON COLUMN ops.ai_costs.updated_at IS 'Last call of the day, UTC.';
+COMMENT ON COLUMN ops.ai_costs.created_at IS 'When the day''s first call was written, UTC.';
+COMMENT ON COLUMN ops.ai_costs.updated_at IS 'When the last of its calls was written, UTC.';
 
+-- Serves ops.daily_ai_cost, ops.ai_cost_by_day, ops.ai_cost_by_provider: analyses by their UTC day.
+CREATE INDEX market_analyses_utc_day_idx ON research.market_analyses (((analyzed_at AT TIME ZONE 'UTC')::date));
+
+-- Not a join of the two: a condition on the day reaches the indexes of both only through a union.
 CREATE VIEW ops.daily_ai_cost AS
-WITH analyses AS (
-    SELECT
-        (analyzed_at AT TIME ZONE 'UTC')::date AS date,
-        ai_provider AS provider,
-        sum(cost)::numeric(18, 6) AS analysis_cost,
-        count(*) AS num_analyses
-    FROM research.market_analyses
-    GROUP BY (analyzed_at AT TIME ZONE 'UTC')::date, ai_provider
-)
 SELECT
-    COALESCE(ai_costs.date, analyses.date) AS date,
-    COALESCE(ai_costs.provider, analyses.provider) AS provider,
-    COALESCE(ai_costs.total_cost, 0)::numeric(18, 6) AS total_cost,
-    COALESCE(ai_costs.num_calls, 0) AS num_calls,
-    COALESCE(analyses.analysis_cost, 0)::numeric(18, 6) AS analysis_cost,
-    COALESCE(analyses.num_analyses, 0) AS num_analyses
-FROM ops.ai_costs
-FULL JOIN analyses
-    ON analyses.date = ai_costs.date
-    AND analyses.provider = ai_costs.provider;
+    date,
+    provider,
+    sum(total_cost)::numeric(18, 6) AS total_cost,
+    sum(num_calls)::bigint AS num_calls,
+    sum(analysis_cost)::numeric(18, 6) AS analysis_cost,
+    sum(num_analyses)::bigint AS num_analyses
+FROM (
+    SELECT date, provider, total_cost, num_calls, 0::numeric AS analysis_cost, 0::bigint AS num_analyses
+    FROM ops.ai_costs
+    UNION ALL
+    SELECT (analyzed_at AT TIME ZONE 'UTC')::date, ai_provider, 0, 0, cost, 1
+    FROM research.market_analyses
+) AS costs
+GROUP BY date, provider;
 
 COMMENT ON VIEW ops.daily_ai_cost IS 'What AI cost each UTC day and provider: as billed by call, and as the stored analyses say.';
 COMMENT ON COLUMN ops.daily_ai_cost.date IS 'The day, UTC.';
@@ -190,7 +243,39 @@ INSERT INTO ops.retention_policies (table_name, hot_for, warm_for, keep_for, arc
     ('research.edges', interval '18 months', interval '42 months', interval '10 years', 'parquet', 'Hot for backtests, then colder; ten years in all.'),
     ('research.market_analyses', interval '18 months', interval '42 months', interval '10 years', 'parquet', 'Ledger; ten years in all.'),
     ('trading.trades', interval '18 months', interval '42 months', interval '10 years', 'parquet', 'Ledger; ten years in all.'),
-    ('trading.position_versions', interval '18 months', interval '42 months', interval '10 years', 'parquet', 'Ledger; ten years in all.');
+    ('trading.position_versions', interval '18 months', interval '42 months', interval '10 years', 'parquet', 'Ledger; ten years in all.'),
+    ('ops.ai_calls', interval '90 days', NULL, interval '90 days', 'none', 'Nobody retries a call after that; the sums stay in ops.ai_costs.'),
+    ('ops.system_health', interval '90 days', NULL, interval '90 days', 'none', 'What was down long ago explains nothing any more.');
+
+CREATE VIEW ops.partitions AS
+SELECT
+    parent_schema.nspname::text || '.' || parent.relname::text AS table_name,
+    partition_schema.nspname::text || '.' || partition.relname::text AS partition_name,
+    bounds.range_from::timestamptz AS range_from,
+    bounds.range_to::timestamptz AS range_to,
+    CASE WHEN partition.reltuples >= 0 THEN partition.reltuples::bigint END AS estimated_rows,
+    pg_total_relation_size(partition.oid) AS total_bytes
+FROM pg_catalog.pg_partitioned_table
+JOIN pg_catalog.pg_class AS parent ON parent.oid = pg_partitioned_table.partrelid
+JOIN pg_catalog.pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
+JOIN pg_catalog.pg_inherits ON pg_inherits.inhparent = parent.oid
+JOIN pg_catalog.pg_class AS partition ON partition.oid = pg_inherits.inhrelid
+JOIN pg_catalog.pg_namespace AS partition_schema ON partition_schema.oid = partition.relnamespace
+CROSS JOIN LATERAL (
+    -- As the server writes it, FOR VALUES FROM ('2026-07-01 00:00:00+00') TO (...), in the zone of the session, which it names.
+    SELECT bound[1] AS range_from, bound[2] AS range_to
+    FROM regexp_match(pg_get_expr(partition.relpartbound, partition.oid), '^FOR VALUES FROM \(''([^'']+)''\) TO \(''([^'']+)''\)$') AS bound
+) AS bounds
+WHERE pg_partitioned_table.partstrat = 'r'
+    AND parent_schema.nspname = 'market_data';
+
+COMMENT ON VIEW ops.partitions IS 'The monthly partitions of the time series, as the catalog of the database knows them.';
+COMMENT ON COLUMN ops.partitions.table_name IS 'The partitioned table with its schema.';
+COMMENT ON COLUMN ops.partitions.partition_name IS 'The partition with its schema.';
+COMMENT ON COLUMN ops.partitions.range_from IS 'Start of its time, UTC, inclusive; null for one without such a bound.';
+COMMENT ON COLUMN ops.partitions.range_to IS 'End of its time, UTC, exclusive; null for one without such a bound.';
+COMMENT ON COLUMN ops.partitions.estimated_rows IS 'Rows as of the last ANALYZE; null before the first.';
+COMMENT ON COLUMN ops.partitions.total_bytes IS 'Bytes of rows, indexes and what is stored out of line.';
 
 CREATE VIEW ops.table_sizes AS
 WITH tables AS (
@@ -226,7 +311,7 @@ COMMENT ON COLUMN ops.table_sizes.table_bytes IS 'Bytes of the rows.';
 COMMENT ON COLUMN ops.table_sizes.index_bytes IS 'Bytes of the indexes.';
 COMMENT ON COLUMN ops.table_sizes.total_bytes IS 'Bytes of all, with what is stored out of line.';
 
--- Serves ops.data_freshness, market_data.orderbooks_in_window.
+-- Serves ops.data_freshness, market_data.orderbooks_in_window: all markets over a slice of time.
 CREATE INDEX orderbook_snapshots_snapshot_time_idx ON market_data.orderbook_snapshots (snapshot_time);
 
 CREATE VIEW ops.data_freshness AS

@@ -1,6 +1,6 @@
 -- The schema that the migrations make, up to 0017.operations. Made by `kalshidb generate`; do not edit.
--- inputs 3066a062fbf3186b95299a5e9aafcc784e0f23b6711b16d29df13bc53d04cf3b
--- body   498c5af6a5c973b9083b2d8fe276fb8714dac0d04fa88d39dbf567af3a7c8ddf
+-- inputs 9f25408a72c3f45100032584776bccc973062b21482fed6e6770ac2d8f539d48
+-- body   eea32e152889bf17424c35bf4ef494487144ec9880f53579f2f35792fe6dfdb0
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -977,6 +977,46 @@ $function$;
 
 COMMENT ON FUNCTION ops.refuse_ledger_change() IS 'Trigger of ledgers and configs: refuses to lose or change a row (constraint <table>_append_only), except a DELETE or TRUNCATE in a transaction that said SET LOCAL kalshidb.allow_purge = on.';
 
+CREATE OR REPLACE FUNCTION ops.replace_config_override()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    -- Whoever sets the same key waits here, and what follows looks again afterwards: no statement by itself could, its view of the
+    -- table is older than the wait.
+    PERFORM pg_advisory_xact_lock(hashtextextended('kalshidb config ' || NEW.config_key, 0));
+    NEW.applied_at := clock_timestamp();
+    UPDATE ops.config_overrides
+    SET ended_at = GREATEST(NEW.applied_at, applied_at)
+    WHERE config_key = NEW.config_key AND ended_at IS NULL;
+    RETURN NEW;
+END;
+$function$;
+
+COMMENT ON FUNCTION ops.replace_config_override() IS 'Trigger of ops.config_overrides: a new override ends the active one of its key, one writer of a key after the other.';
+
+CREATE TABLE ops.ai_calls (
+    provider text NOT NULL,
+    call_id text NOT NULL,
+    called_at timestamp with time zone NOT NULL,
+    cost market_data.money NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    CONSTRAINT ai_calls_pkey PRIMARY KEY (provider, call_id),
+    CONSTRAINT ai_calls_call_id_check CHECK (call_id <> ''::text),
+    CONSTRAINT ai_calls_cost_check CHECK (cost::numeric >= 0::numeric),
+    CONSTRAINT ai_calls_provider_check CHECK (provider <> ''::text)
+);
+
+CREATE INDEX ai_calls_called_at_idx ON ops.ai_calls USING btree (called_at);
+
+COMMENT ON TABLE ops.ai_calls IS 'One paid call of an AI provider: what makes a retry countable once. The sums are in ops.ai_costs and outlive it.';
+COMMENT ON COLUMN ops.ai_calls.provider IS 'Who was paid: xai, openai, anthropic ...';
+COMMENT ON COLUMN ops.ai_calls.call_id IS 'The provider''s id of the call, or one of ours; the same in a retry.';
+COMMENT ON COLUMN ops.ai_calls.called_at IS 'When it was made, UTC.';
+COMMENT ON COLUMN ops.ai_calls.cost IS 'Dollars.';
+COMMENT ON COLUMN ops.ai_calls.created_at IS 'When the row was written, UTC.';
+
 CREATE TABLE ops.ai_costs (
     date date NOT NULL,
     provider text NOT NULL,
@@ -995,8 +1035,8 @@ COMMENT ON COLUMN ops.ai_costs.date IS 'The day, UTC.';
 COMMENT ON COLUMN ops.ai_costs.provider IS 'Who was paid: xai, openai, anthropic ...';
 COMMENT ON COLUMN ops.ai_costs.total_cost IS 'Dollars.';
 COMMENT ON COLUMN ops.ai_costs.num_calls IS 'Calls.';
-COMMENT ON COLUMN ops.ai_costs.created_at IS 'First call of the day, UTC.';
-COMMENT ON COLUMN ops.ai_costs.updated_at IS 'Last call of the day, UTC.';
+COMMENT ON COLUMN ops.ai_costs.created_at IS 'When the day''s first call was written, UTC.';
+COMMENT ON COLUMN ops.ai_costs.updated_at IS 'When the last of its calls was written, UTC.';
 
 CREATE TABLE ops.backfill_checkpoints (
     job_name text NOT NULL,
@@ -1040,24 +1080,27 @@ CREATE TABLE ops.circuit_breaker_events (
     triggered_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     resolved_at timestamp with time zone,
     trigger_value jsonb,
+    trip_count integer DEFAULT 1 NOT NULL,
     resolution_action text,
     notes text,
     CONSTRAINT circuit_breaker_events_pkey PRIMARY KEY (event_id),
     CONSTRAINT circuit_breaker_events_breaker_type_check CHECK (breaker_type = ANY (ARRAY['daily_loss_limit'::text, 'api_failures'::text, 'data_stale'::text, 'position_limit'::text, 'manual'::text])),
     CONSTRAINT circuit_breaker_events_resolution_action_check CHECK ((resolved_at IS NULL) = (resolution_action IS NULL)),
-    CONSTRAINT circuit_breaker_events_resolved_at_check CHECK (resolved_at >= triggered_at)
+    CONSTRAINT circuit_breaker_events_resolved_at_check CHECK (resolved_at >= triggered_at),
+    CONSTRAINT circuit_breaker_events_trip_count_check CHECK (trip_count >= 1)
 );
 
 CREATE UNIQUE INDEX circuit_breaker_events_open_key ON ops.circuit_breaker_events USING btree (breaker_type) WHERE (resolved_at IS NULL);
 
 CREATE INDEX circuit_breaker_events_triggered_at_idx ON ops.circuit_breaker_events USING btree (triggered_at);
 
-COMMENT ON TABLE ops.circuit_breaker_events IS 'A breaker that opened, and how it was closed again. While one is open, opening it again changes nothing.';
+COMMENT ON TABLE ops.circuit_breaker_events IS 'A breaker that opened, and how it was closed again. While one is open, tripping it again only counts.';
 COMMENT ON COLUMN ops.circuit_breaker_events.event_id IS 'Number of the event.';
 COMMENT ON COLUMN ops.circuit_breaker_events.breaker_type IS 'daily_loss_limit, api_failures, data_stale, position_limit or manual.';
 COMMENT ON COLUMN ops.circuit_breaker_events.triggered_at IS 'When it opened, UTC.';
 COMMENT ON COLUMN ops.circuit_breaker_events.resolved_at IS 'When it was closed, UTC; null while open.';
 COMMENT ON COLUMN ops.circuit_breaker_events.trigger_value IS 'What opened it: the measure and its limit.';
+COMMENT ON COLUMN ops.circuit_breaker_events.trip_count IS 'How often it was tripped before it was closed; 1 = only when it opened.';
 COMMENT ON COLUMN ops.circuit_breaker_events.resolution_action IS 'How it was closed; null while open.';
 COMMENT ON COLUMN ops.circuit_breaker_events.notes IS 'Remarks for people.';
 
@@ -1068,12 +1111,14 @@ CREATE TABLE ops.config_overrides (
     data_type text NOT NULL,
     reason text NOT NULL,
     applied_by text NOT NULL,
-    applied_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     expires_at timestamp with time zone,
-    active boolean DEFAULT true NOT NULL,
+    ended_at timestamp with time zone,
+    active boolean GENERATED ALWAYS AS (ended_at IS NULL) STORED NOT NULL,
     CONSTRAINT config_overrides_pkey PRIMARY KEY (override_id),
     CONSTRAINT config_overrides_config_key_check CHECK (config_key ~ '^[a-z0-9_]+(\.[a-z0-9_]+)*$'::text),
     CONSTRAINT config_overrides_data_type_check CHECK (data_type = ANY (ARRAY['float'::text, 'int'::text, 'bool'::text, 'string'::text, 'json'::text])),
+    CONSTRAINT config_overrides_ended_at_check CHECK (ended_at >= applied_at),
     CONSTRAINT config_overrides_expires_at_check CHECK (expires_at > applied_at),
     CONSTRAINT config_overrides_override_value_check CHECK (
 CASE data_type
@@ -1085,20 +1130,24 @@ CASE data_type
 END)
 );
 
-CREATE UNIQUE INDEX config_overrides_config_key_active_key ON ops.config_overrides USING btree (config_key) WHERE active;
+CREATE UNIQUE INDEX config_overrides_config_key_active_key ON ops.config_overrides USING btree (config_key) WHERE (ended_at IS NULL);
 
 CREATE INDEX config_overrides_config_key_applied_at_idx ON ops.config_overrides USING btree (config_key, applied_at);
 
-COMMENT ON TABLE ops.config_overrides IS 'A setting that was changed while running; the newest active one of a key that has not expired counts.';
+CREATE TRIGGER config_overrides_replace BEFORE INSERT ON ops.config_overrides FOR EACH ROW WHEN (new.ended_at IS NULL) EXECUTE FUNCTION ops.replace_config_override();
+
+COMMENT ON TABLE ops.config_overrides IS 'A setting that was changed while running. At any moment at most one of a key counts: applied, not ended and not expired.';
 COMMENT ON COLUMN ops.config_overrides.override_id IS 'Number of the override.';
 COMMENT ON COLUMN ops.config_overrides.config_key IS 'The setting, words joined by dots: trading.sports_live.execution.max_spread.';
-COMMENT ON COLUMN ops.config_overrides.override_value IS 'The value, of the kind that data_type says.';
+COMMENT ON COLUMN ops.config_overrides.override_value IS 'The value, of the kind that data_type says; the bare value, not wrapped in an object.';
 COMMENT ON COLUMN ops.config_overrides.data_type IS 'float, int, bool, string or json.';
 COMMENT ON COLUMN ops.config_overrides.reason IS 'Why it was overridden.';
 COMMENT ON COLUMN ops.config_overrides.applied_by IS 'Who or what did it.';
-COMMENT ON COLUMN ops.config_overrides.applied_at IS 'Since when it counts, UTC.';
-COMMENT ON COLUMN ops.config_overrides.expires_at IS 'Until when it counts, UTC, exclusive; null = until it is taken back.';
-COMMENT ON COLUMN ops.config_overrides.active IS 'False once it was taken back or replaced.';
+COMMENT ON COLUMN ops.config_overrides.applied_at IS 'Since when it counts, UTC; the server''s clock while the key was held, so that two overrides of a key have an order.';
+COMMENT ON COLUMN ops.config_overrides.expires_at IS 'Until when it counts, UTC, exclusive; null = until it is replaced or taken back.';
+COMMENT ON COLUMN ops.config_overrides.ended_at IS 'When another replaced it or it was taken back, UTC, exclusive; null while neither happened, also after it expired.';
+COMMENT ON COLUMN ops.config_overrides.active IS 'False once it was taken back or replaced; derived from ended_at. An active one may have expired: nobody needs to clean up.';
+COMMENT ON TRIGGER config_overrides_replace ON ops.config_overrides IS 'A new override replaces the active one; one that comes with its end (a record of the past) leaves it alone.';
 
 CREATE TABLE ops.ingest_runs (
     run_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -1233,6 +1282,8 @@ CREATE INDEX market_analyses_analyzed_at_idx ON research.market_analyses USING b
 
 CREATE INDEX market_analyses_decision_analyzed_at_idx ON research.market_analyses USING btree (decision, analyzed_at);
 
+CREATE INDEX market_analyses_utc_day_idx ON research.market_analyses USING btree ((((analyzed_at AT TIME ZONE 'UTC'::text))::date));
+
 CREATE TRIGGER market_analyses_append_only BEFORE DELETE OR UPDATE ON research.market_analyses FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
 
 CREATE TRIGGER market_analyses_truncate BEFORE TRUNCATE ON research.market_analyses FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
@@ -1251,22 +1302,28 @@ COMMENT ON TRIGGER market_analyses_append_only ON research.market_analyses IS 'W
 COMMENT ON TRIGGER market_analyses_truncate ON research.market_analyses IS 'What was said stays said.';
 
 CREATE VIEW ops.daily_ai_cost AS
- WITH analyses AS (
-         SELECT (market_analyses.analyzed_at AT TIME ZONE 'UTC'::text)::date AS date,
-            market_analyses.ai_provider AS provider,
-            sum(market_analyses.cost::numeric)::numeric(18,6) AS analysis_cost,
-            count(*) AS num_analyses
-           FROM research.market_analyses
-          GROUP BY ((market_analyses.analyzed_at AT TIME ZONE 'UTC'::text)::date), market_analyses.ai_provider
-        )
- SELECT COALESCE(ai_costs.date, analyses.date) AS date,
-    COALESCE(ai_costs.provider, analyses.provider) AS provider,
-    COALESCE(ai_costs.total_cost::numeric, 0::numeric)::numeric(18,6) AS total_cost,
-    COALESCE(ai_costs.num_calls, 0::bigint) AS num_calls,
-    COALESCE(analyses.analysis_cost, 0::numeric)::numeric(18,6) AS analysis_cost,
-    COALESCE(analyses.num_analyses, 0::bigint) AS num_analyses
-   FROM ops.ai_costs
-     FULL JOIN analyses ON analyses.date = ai_costs.date AND analyses.provider = ai_costs.provider;
+ SELECT date,
+    provider,
+    sum(total_cost)::numeric(18,6) AS total_cost,
+    sum(num_calls)::bigint AS num_calls,
+    sum(analysis_cost)::numeric(18,6) AS analysis_cost,
+    sum(num_analyses)::bigint AS num_analyses
+   FROM ( SELECT ai_costs.date,
+            ai_costs.provider,
+            ai_costs.total_cost,
+            ai_costs.num_calls,
+            0::numeric AS analysis_cost,
+            0::bigint AS num_analyses
+           FROM ops.ai_costs
+        UNION ALL
+         SELECT (market_analyses.analyzed_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            market_analyses.ai_provider,
+            0,
+            0,
+            market_analyses.cost,
+            1
+           FROM research.market_analyses) costs
+  GROUP BY date, provider;
 
 COMMENT ON VIEW ops.daily_ai_cost IS 'What AI cost each UTC day and provider: as billed by call, and as the stored analyses say.';
 COMMENT ON COLUMN ops.daily_ai_cost.date IS 'The day, UTC.';
@@ -1308,6 +1365,35 @@ UNION ALL
 COMMENT ON VIEW ops.data_freshness IS 'The latest moment that each stream of data has reached.';
 COMMENT ON COLUMN ops.data_freshness.table_name IS 'The table with its schema.';
 COMMENT ON COLUMN ops.data_freshness.latest_at IS 'The latest observation in it, UTC; null while it is empty.';
+
+CREATE VIEW ops.partitions AS
+ SELECT (parent_schema.nspname::text || '.'::text) || parent.relname::text AS table_name,
+    (partition_schema.nspname::text || '.'::text) || partition.relname::text AS partition_name,
+    bounds.range_from::timestamp with time zone AS range_from,
+    bounds.range_to::timestamp with time zone AS range_to,
+        CASE
+            WHEN partition.reltuples >= 0::double precision THEN partition.reltuples::bigint
+            ELSE NULL::bigint
+        END AS estimated_rows,
+    pg_total_relation_size(partition.oid::regclass) AS total_bytes
+   FROM pg_partitioned_table
+     JOIN pg_class parent ON parent.oid = pg_partitioned_table.partrelid
+     JOIN pg_namespace parent_schema ON parent_schema.oid = parent.relnamespace
+     JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
+     JOIN pg_class partition ON partition.oid = pg_inherits.inhrelid
+     JOIN pg_namespace partition_schema ON partition_schema.oid = partition.relnamespace
+     CROSS JOIN LATERAL ( SELECT bound.bound[1] AS range_from,
+            bound.bound[2] AS range_to
+           FROM regexp_match(pg_get_expr(partition.relpartbound, partition.oid), '^FOR VALUES FROM \(''([^'']+)''\) TO \(''([^'']+)''\)$'::text) bound(bound)) bounds
+  WHERE pg_partitioned_table.partstrat = 'r'::"char" AND parent_schema.nspname = 'market_data'::name;
+
+COMMENT ON VIEW ops.partitions IS 'The monthly partitions of the time series, as the catalog of the database knows them.';
+COMMENT ON COLUMN ops.partitions.table_name IS 'The partitioned table with its schema.';
+COMMENT ON COLUMN ops.partitions.partition_name IS 'The partition with its schema.';
+COMMENT ON COLUMN ops.partitions.range_from IS 'Start of its time, UTC, inclusive; null for one without such a bound.';
+COMMENT ON COLUMN ops.partitions.range_to IS 'End of its time, UTC, exclusive; null for one without such a bound.';
+COMMENT ON COLUMN ops.partitions.estimated_rows IS 'Rows as of the last ANALYZE; null before the first.';
+COMMENT ON COLUMN ops.partitions.total_bytes IS 'Bytes of rows, indexes and what is stored out of line.';
 
 CREATE VIEW ops.table_sizes AS
  WITH tables AS (

@@ -55,6 +55,7 @@ KEYS = {
     "ops.config_overrides": "override_id",
     "ops.circuit_breaker_events": "event_id",
     "ops.system_health": "component, last_check",
+    "ops.ai_calls": "provider, call_id",
     "ops.ai_costs": "date, provider",
     "ops.retention_policies": "table_name",
 }
@@ -62,7 +63,7 @@ VIEWS = {
     "catalog.current_markets", "catalog.final_settlements", "market_data.orphan_trades", "market_data.sequence_gaps",
     "research.active_strategies", "research.active_models", "research.current_edges", "research.current_game_states",
     "trading.open_positions", "trading.current_balances", "trading.trade_attribution",
-    "ops.table_sizes", "ops.data_freshness", "ops.daily_ai_cost",
+    "ops.table_sizes", "ops.data_freshness", "ops.daily_ai_cost", "ops.partitions",
 }  # fmt: skip
 # What each table must hold beyond its key; what the seeds ask for.
 COLUMNS = {
@@ -120,9 +121,10 @@ COLUMNS = {
     "ops.backfill_checkpoints": "window_start_ts window_end_ts last_success_ts fetched_through status notes attempts error",
     "ops.ingest_runs": "source rows_read rows_written rows_unchanged rows_rejected duration status",
     "ops.rejected_payloads": "payload errors first_seen_at last_seen_at seen_count resolved_at",
-    "ops.config_overrides": "config_key override_value data_type reason applied_by applied_at expires_at active",
+    "ops.config_overrides": "config_key override_value data_type reason applied_by applied_at expires_at ended_at active",
     "ops.circuit_breaker_events": "breaker_type triggered_at resolved_at trigger_value resolution_action notes",
     "ops.system_health": "status details alert_sent",
+    "ops.ai_calls": "called_at cost created_at",
     "ops.ai_costs": "total_cost num_calls created_at",
     "ops.retention_policies": "hot_for warm_for keep_for archive_target",
 }
@@ -166,7 +168,7 @@ NOT_NEGATIVE = """
     research.market_analyses.cost trading.position_versions.quantity trading.position_versions.fees trading.trades.quantity
     trading.position_exits.quantity_exited trading.exit_attempts.quantity trading.exit_attempts.attempt_number
     trading.account_balances.balance trading.performance_daily.num_trades backtest.runs.num_trades backtest.runs.max_drawdown
-    backtest.trades.qty backtest.trades.entry_fee ops.ai_costs.total_cost ops.ai_costs.num_calls ops.backfill_checkpoints.attempts
+    backtest.trades.qty backtest.trades.entry_fee ops.ai_calls.cost ops.ai_costs.total_cost ops.ai_costs.num_calls ops.backfill_checkpoints.attempts
 """
 UP_TO_ONE = """
     catalog.markets.last_price catalog.market_versions.yes_price catalog.market_versions.no_price catalog.settlements.payout
