@@ -62,7 +62,7 @@ def test_of_any_mix_every_object_is_stored_or_kept_with_its_exact_payload(
 ) -> None:
     store.conn.execute("SET kalshidb.allow_purge = on")
     for table in ("catalog.series", "catalog.events", "catalog.markets", "market_data.public_trades", "ops.rejected_payloads"):
-        store.conn.execute(f"TRUNCATE {table} CASCADE")
+        store.conn.execute(f"SET kalshidb.allow_purge = on; TRUNCATE {table} CASCADE")
     bad: dict[tuple[str, str], str] = {}
     made = []
     for kind, number, wrong in mix:
@@ -273,7 +273,7 @@ def test_the_order_of_files_from_many_times_decides_nothing(store: Store, empty_
         with postgres.connect(empty_database, autocommit=True) as conn:
             conn.execute("SET kalshidb.allow_purge = on")
             for table in ("catalog.series", "catalog.events", "catalog.markets", "market_data.public_trades"):
-                conn.execute(f"TRUNCATE {table} CASCADE")
+                conn.execute(f"SET kalshidb.allow_purge = on; TRUNCATE {table} CASCADE")
             for path in paths:
                 with Intake(conn, "shuffled", origin="backfill") as intake:
                     load_files(intake, find_files([path]), Hints())

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kalshidb.exchange.client import Answer, ExchangeClient
+from kalshidb.exchange.plain import Page
 from kalshidb.exchange.recognise import Hints
+from kalshidb.ingest.ahead import ahead
 from kalshidb.ingest.intake import Intake
 
 
@@ -52,10 +54,16 @@ def pull(
     """
 
     def take(answers: Iterable[Answer], ticker: str | None = None, period_minutes: int | None = None) -> Iterator[Answer]:
-        for answer in answers:
-            moment = seen_at(answer)
-            hints = Hints(market_ticker=ticker, period_interval_minutes=period_minutes, observed_at=moment)
-            intake.take(answer.document, answer.url, hints, moment, answer.body)
+        def read() -> Iterator[tuple[Answer, Hints, Page | None]]:
+            for answer in answers:
+                hints = Hints(market_ticker=ticker, period_interval_minutes=period_minutes, observed_at=seen_at(answer))
+                yield answer, hints, intake.read(answer.document, hints)
+
+        for answer, hints, page in ahead(read()):
+            if page is not None:
+                intake.take_page(page, answer.url)
+            else:
+                intake.take(answer.document, answer.url, hints, seen_at(answer), answer.body)
             yield answer
 
     def drain(answers: Iterator[Answer]) -> None:
