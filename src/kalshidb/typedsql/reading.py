@@ -1,20 +1,17 @@
-"""Turning rows into models, many at a time.
+"""Turning rows into models.
 
-Pydantic takes about twenty microseconds for a row of twenty columns. A result of the server is more regular than that: a column
-has one type from top to bottom. So whole columns are checked, a few thousand rows at a time, for everything that the model says
-(type, null, range, words, pattern, time zone), and the models are then built without asking again. Where a column does not pass,
-or the model says something that cannot be checked by column, Pydantic reads the rows one by one and says what is wrong.
+Pydantic takes some ten to twenty microseconds for a row of twenty columns, most of it for counting the digits of decimals and for being
+ready for values of any type. What psycopg reads is more regular than that. So for each model a function is written once, as
+dataclasses writes its own, that looks whether a row's values are all that the model says (type, null, range, words, pattern, time
+zone) and builds the model without asking again; that decimals have no more digits than they may, the server itself vouches for. A
+row that does not pass, or a model that says something else, is Pydantic's to read, and to say what is wrong.
 """
 
-import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import partial
-from operator import attrgetter
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin
 from uuid import UUID
 
@@ -28,16 +25,13 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
 Values = Sequence[Any]
-Check = Callable[[Values, "Digits"], bool]
 Misfit = Callable[[ValidationError], Exception]
 
-CHUNK_ROWS = 4_096  # enough for the cost of a column's check to vanish, little enough to stay in the processor's cache
-FEW_ROWS = 8  # below, reading row by row is as fast
 _MANY_SHAPES = 100  # a statement has one, or a few where databases differ
 _ANY = 1_000_000
 _NUMERIC = 1700  # the type's oid, the same everywhere
 
-# What the schema of a Pydantic field may say for its column to be checked whole; anything else is Pydantic's to judge.
+# What the schema of a Pydantic field may say for a function of ours to check its values; anything else is Pydantic's to judge.
 _TYPES: dict[str, type] = {
     "bool": bool,
     "int": int,
@@ -54,11 +48,13 @@ _TYPES: dict[str, type] = {
 _KEYS = {
     "decimal": {"ge", "gt", "le", "lt", "max_digits", "decimal_places"},
     "int": {"ge", "gt", "le", "lt"},
+    "float": {"ge", "gt", "le", "lt"},
+    "bytes": {"min_length", "max_length"},
     "str": {"pattern", "min_length", "max_length"},
     "datetime": {"tz_constraint"},
 }
 _HARMLESS = {"type", "metadata", "microseconds_precision"}
-_zone = attrgetter("tzinfo")
+_RANGES = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 class Cursor(Protocol):
@@ -108,10 +104,15 @@ class ValueReader:
 
 
 class Digits(NamedTuple):
-    """How many digits the server lets a column have; None where it is no numeric or has no limit."""
+    """How many digits a model lets a field have, or the server a column: in all, before and after the point."""
 
-    precision: int | None
-    scale: int | None
+    precision: int
+    whole: int
+    scale: int
+
+    def within(self, most: "Digits") -> bool:
+        """Tell whether there are no more of them than another says."""
+        return self.precision <= most.precision and self.whole <= most.whole and self.scale <= most.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,31 @@ class _Shape:
         known: the columns that the model has, and their places.
         lists: those of them that are arrays.
         order: the places of the model's fields, or None when the result lacks some.
+        straight: the result has these columns in this order, and no more.
+        numerics: the places of the fields that have a limit of digits.
+        most: these limits.
+        vouched: modifiers of these columns that are known to keep within the limits.
     """
 
     known: tuple[tuple[str, int], ...]
     lists: tuple[tuple[str, int], ...]
     order: tuple[int, ...] | None
+    straight: bool
+    numerics: tuple[int, ...]
+    most: tuple[Digits, ...]
+    vouched: set[tuple[int, ...]]
+
+    def server_vouches(self, result: "PGresult") -> bool:
+        """Tell whether the server lets no column have more digits than its field may have."""
+        modifiers = tuple(map(result.fmod, self.numerics))
+        if modifiers in self.vouched:
+            return True
+        for at, modifier, most in zip(self.numerics, modifiers, self.most, strict=True):
+            its = _digits(result.ftype(at), modifier)
+            if its is None or not its.within(most):
+                return False
+        self.vouched.add(modifiers)
+        return True
 
 
 class ModelReader(Generic[Model]):
@@ -142,12 +163,12 @@ class ModelReader(Generic[Model]):
     def __init__(self, model: type[Model], misfit: Misfit) -> None:
         self.model = model
         self._misfit = misfit
-        self._fields = tuple(model.model_fields)
         self._names = column_names(model)
         self._lists = frozenset(
             name for name, field in zip(self._names, model.model_fields.values(), strict=True) if _is_list(field.annotation)
         )
-        self._checks = column_checks(model)
+        self._build = row_builder(model)
+        self._digits = _most_digits(model)
         self._shapes: dict[tuple[bytes | None, ...], _Shape] = {}
         # The core validator called directly: model_validate() would cost one more Python call a row.
         self._validate: Callable[[dict[str, Any]], Model] = model.__pydantic_validator__.validate_python
@@ -160,27 +181,31 @@ class ModelReader(Generic[Model]):
         # A statement's results look alike: what is found out about one is kept for the next.
         names = tuple(map(result.fname, range(result.nfields)))
         shape = self._shapes.get(names) or self._shape(names)
-        order = shape.order
-        if self._checks is None or order is None or len(rows) < FEW_ROWS:
+        order, build = shape.order, self._build
+        if build is None or order is None or not shape.server_vouches(result):
             return self._one_by_one(shape, cursor, rows)
-        in_order = order == tuple(range(len(names)))
-        digits = [_digits(result.ftype(at), result.fmod(at)) for at in order]
-        made: list[Model] = []
-        for begin in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows[begin : begin + CHUNK_ROWS]
-            every = list(zip(*chunk, strict=True))
-            columns = [every[at] for at in order]
-            if all(map(_passes, self._checks, columns, digits)):
-                made.extend(_built(self.model, self._fields, chunk if in_order else zip(*columns, strict=True)))
-            else:
-                made.extend(self._one_by_one(shape, cursor, chunk))
-        return made
+        try:
+            if not shape.straight:
+                return [build([row[at] for at in order]) for row in rows]
+            return [build(row) for row in rows]
+        except (_MisfitError, InvalidOperation):  # NaN has no order
+            return self._one_by_one(shape, cursor, rows)
 
     def _shape(self, names: tuple[bytes | None, ...]) -> _Shape:
         places = {(name or b"").decode(): at for at, name in enumerate(names)}
         known = tuple((name, places[name]) for name in self._names if name in places)
         lists = tuple((name, at) for name, at in known if name in self._lists)
-        shape = _Shape(known, lists, tuple(at for _, at in known) if len(known) == len(self._names) else None)
+        order = tuple(at for _, at in known) if len(known) == len(self._names) else None
+        counted = [(at, most) for at, most in zip(order or (), self._digits, strict=False) if most is not None]
+        shape = _Shape(
+            known,
+            lists,
+            order,
+            order == tuple(range(len(names))),
+            tuple(at for at, _ in counted),
+            tuple(most for _, most in counted),
+            set(),
+        )
         if len(self._shapes) < _MANY_SHAPES:
             self._shapes[names] = shape
         return shape
@@ -203,15 +228,13 @@ class ModelReader(Generic[Model]):
             raise self._misfit(error) from error
 
 
-def _digits(type_: int, modifier: int) -> Digits:
+def _digits(type_: int, modifier: int) -> Digits | None:
     if type_ != _NUMERIC or modifier < 0:
-        return Digits(None, None)
-    scale = (modifier - 4) & 0x7FF
-    return Digits((modifier - 4 >> 16) & 0xFFFF, scale - 0x800 if scale & 0x400 else scale)
-
-
-def _passes(check: Check, values: Values, digits: Digits) -> bool:
-    return check(values, digits)
+        return None
+    precision, scale = (modifier - 4 >> 16) & 0xFFFF, (modifier - 4) & 0x7FF
+    if scale & 0x400:
+        scale -= 0x800
+    return Digits(precision, precision - scale, scale)
 
 
 class TextArrayLoader(ArrayLoader):
@@ -229,110 +252,122 @@ def column_names(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
-def _built(model: type[Model], names: Sequence[str], rows: Iterable[Values]) -> Iterator[Model]:
-    """Make models from checked values, in the way of Pydantic's own model_construct without its Python loop over the fields."""
-    new, put, fields_set = object.__new__, object.__setattr__, set(names)
-    for row in rows:
-        made = new(model)
-        put(made, "__dict__", dict(zip(names, row, strict=True)))
-        put(made, "__pydantic_fields_set__", fields_set)
-        put(made, "__pydantic_extra__", None)
-        put(made, "__pydantic_private__", None)
-        yield made
+class _MisfitError(Exception):
+    """A row is not what its model says, or Pydantic has to tell."""
 
 
-def column_checks(model: type[BaseModel]) -> list[Check] | None:
-    """Return a check for each field of a model, or None when some field, or the model as a whole, needs Pydantic itself."""
+def row_builder(model: type[Model]) -> Callable[[Values], Model] | None:
+    """Return what builds a model of a row, or None when some field, or the model as a whole, needs Pydantic itself.
+
+    The function looks at everything but the number of digits, and builds as Pydantic's own model_construct does. It refuses rather too
+    much than too little: by _MisfitError, or InvalidOperation of NaN.
+    """
     schema: Any = model.__pydantic_core_schema__
     inner = schema.get("schema", {})
     if schema.get("type") != "model" or schema.get("post_init") or inner.get("type") != "model-fields":
         return None
     if set(inner["fields"]) != set(model.model_fields) or model.__private_attributes__ or inner.get("computed_fields"):
         return None
-    checks = [_check(inner["fields"][name]["schema"], nullable=False) for name in model.model_fields]
-    return [check for check in checks if check is not None] if None not in checks else None
+    known: dict[str, Any] = {
+        "MisfitError": _MisfitError, "model": model, "new": object.__new__, "put": object.__setattr__,
+        "fields_set": set(model.model_fields),
+    }  # fmt: skip
+    values = {name: f"value_{at}" for at, name in enumerate(model.model_fields)}
+    conditions: list[str] = []
+    for name, value in values.items():
+        condition = _condition(inner["fields"][name]["schema"], value, known)
+        if condition is None:
+            return None
+        if condition:
+            conditions.append(condition)
+    # What is compiled are our own words and the names of fields; limits and patterns are handed over as values.
+    exec(  # noqa: S102
+        f"""
+def build(row):
+    ({"".join(f"{value}, " for value in values.values())}) = row
+    if not ({" and ".join(conditions) or "True"}):
+        raise MisfitError
+    made = new(model)
+    put(made, "__dict__", {{{", ".join(f"{name!r}: {value}" for name, value in values.items())}}})
+    put(made, "__pydantic_fields_set__", fields_set)
+    put(made, "__pydantic_extra__", None)
+    put(made, "__pydantic_private__", None)
+    return made
+""",
+        known,
+    )
+    build: Callable[[Values], Model] = known["build"]
+    return build
 
 
-def _check(schema: dict[str, Any], *, nullable: bool) -> Check | None:
+def _condition(schema: dict[str, Any], value: str, known: dict[str, Any]) -> str | None:
+    """Return as Python what the schema of a field says, "" for nothing, None for what only Pydantic knows.
+
+    Args:
+        schema: the field's.
+        value: what the value is called there.
+        known: gets what else has a name there.
+    """
     kind = schema["type"]
     if kind == "default":
-        return _check(schema["schema"], nullable=nullable)
+        return _condition(schema["schema"], value, known)
     if kind == "nullable":
-        return _check(schema["schema"], nullable=True)
+        condition = _condition(schema["schema"], value, known)
+        return condition and f"({value} is None or {condition})"
     if kind == "any":
-        return lambda _values, _digits: True
-    if kind == "literal":
-        words = frozenset(schema["expected"]) | ({None} if nullable else set[None]())
-        return lambda values, _digits: _hashable_within(values, words)
+        return ""
+
+    def named(word: str, what: object) -> str:
+        known[f"{word}_of_{value}"] = what
+        return f"{word}_of_{value}"
+
+    if kind == "literal" and set(map(type, schema["expected"])) == {str}:
+        return f"type({value}) is str and {value} in {named('words', frozenset(schema['expected']))}"
     if kind not in _TYPES or not set(schema) <= _HARMLESS | _KEYS.get(kind, set()) or not _is_plain(schema.get("pattern", "")):
         return None
-    allowed = frozenset({_TYPES[kind], NoneType} if nullable else {_TYPES[kind]})
-    limits = _limits(schema)
-    if not limits:
-        return lambda values, _digits: set(map(type, values)) <= allowed
+    if schema.get("tz_constraint", "aware") not in ("aware", "naive"):
+        return None
+    known[f"{kind}_type"] = _TYPES[kind]
+    parts = [f"type({value}) is {kind}_type"]
+    for word, symbol in _RANGES.items():
+        if word in schema:
+            limit = (
+                Decimal(schema[word]) if kind == "decimal" else schema[word]
+            )  # so that it is not made anew for each comparison
+            parts.append(f"{value} {symbol} {named(word, limit)}")
+    if "max_length" in schema:
+        parts.append(f"len({value}) <= {named('max_length', schema['max_length'])}")
+    if "min_length" in schema:
+        parts.append(f"len({value}) >= {named('min_length', schema['min_length'])}")
+    if "pattern" in schema:
+        pattern = str(schema["pattern"])
+        if re.search(r"\\[wWdD]", pattern):  # which other letters and digits there are, Python and Pydantic do not agree
+            parts.append(f"{value}.isascii()")
+        # Python's $ would let a line feed at the end pass, Pydantic's does not.
+        search = re.compile(pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern).search
+        parts.append(f"{named('search', search)}({value}) is not None")
+    if "tz_constraint" in schema:
+        parts.append(f"{value}.tzinfo is {'not ' if schema['tz_constraint'] == 'aware' else ''}None")
+    return f"({' and '.join(parts)})"
 
-    def check(values: Values, digits: Digits) -> bool:
-        if not set(map(type, values)) <= allowed:
-            return False
-        present = [value for value in values if value is not None] if nullable else values
-        try:
-            return not present or all(limit(present, digits) for limit in limits)
-        except InvalidOperation:  # NaN has no order
-            return False
 
-    return check
+def _most_digits(model: type[BaseModel]) -> list[Digits | None]:
+    """Return how many digits each field of a model may have, None for any number."""
+    schema: Any = model.__pydantic_core_schema__
+    fields: dict[str, Any] = schema.get("schema", {}).get("fields", {})
+    return [_digits_in(fields.get(name, {})) for name in model.model_fields]
+
+
+def _digits_in(schema: dict[str, Any]) -> Digits | None:
+    while "schema" in schema:
+        schema = schema["schema"]
+    if "max_digits" in schema:
+        return Digits(
+            schema["max_digits"], schema["max_digits"] - schema.get("decimal_places", 0), schema.get("decimal_places", _ANY)
+        )
+    return Digits(_ANY, _ANY, schema["decimal_places"]) if "decimal_places" in schema else None
 
 
 def _is_plain(pattern: str) -> bool:
     """Tell whether Python's regular expressions mean the same by a pattern as Pydantic's: nothing but simple classes and counts."""
     return re.fullmatch(r"\^?(?:\\[SsDdWw.]|\[[\w.:-]+\]|[\w-]|[+*?]|\{\d+(?:,\d*)?\})*\$?", pattern) is not None
-
-
-_RANGES: tuple[tuple[str, Callable[[Values], Any], Callable[[Any, Any], bool]], ...] = (
-    ("ge", min, operator.ge),
-    ("gt", min, operator.gt),
-    ("le", max, operator.le),
-    ("lt", max, operator.lt),
-)
-
-
-def _within(
-    ends: Callable[[Values], Any], holds: Callable[[Any, Any], bool], limit: object, values: Values, _digits: Digits
-) -> bool:
-    return holds(ends(values), limit)
-
-
-def _limits(schema: dict[str, Any]) -> list[Check]:
-    limits: list[Check] = []
-    for word, ends, holds in _RANGES:
-        if word in schema:
-            limits.append(partial(_within, ends, holds, schema[word]))
-    if "max_digits" in schema or "decimal_places" in schema:
-        most, places = schema.get("max_digits", _ANY), schema.get("decimal_places", _ANY)
-        # The server itself vouches for the digits of a numeric(p, s) column; where it does not, Pydantic counts them.
-        limits.append(
-            lambda _values, digits: (
-                digits.precision is not None and digits.scale is not None and digits.precision <= most and digits.scale <= places
-            )
-        )
-    if "max_length" in schema:
-        limits.append(lambda values, _digits: max(map(len, values)) <= schema["max_length"])
-    if "min_length" in schema:
-        limits.append(lambda values, _digits: min(map(len, values)) >= schema["min_length"])
-    if "pattern" in schema:
-        # Python's $ would let a line feed at the end pass, Pydantic's does not.
-        pattern = str(schema["pattern"])
-        matches = re.compile(pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern).search
-        limits.append(lambda values, _digits: all(map(matches, set(values))))
-    if schema.get("tz_constraint") == "aware":
-        limits.append(lambda values, _digits: None not in set(map(_zone, values)))
-    elif schema.get("tz_constraint") == "naive":
-        limits.append(lambda values, _digits: set(map(_zone, values)) == {None})
-    return limits
-
-
-def _hashable_within(values: Values, words: frozenset[Any]) -> bool:
-    try:
-        return set(values) <= words
-    except TypeError:
-        return False

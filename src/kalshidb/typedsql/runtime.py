@@ -4,18 +4,20 @@ The generated functions call in here; each promise a statement makes about its r
 rows affected) is one method. Everything that does not wait for the server is shared; what waits is written twice, side by side.
 """
 
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from uuid import UUID
 
 import simplejson
 from psycopg import AsyncConnection, AsyncRawCursor, AsyncRawServerCursor, Connection, RawCursor, RawServerCursor
 from psycopg import Error as DatabaseError
-from psycopg.pq import TransactionStatus
+from psycopg.adapt import PyFormat
+from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ValidationError
@@ -26,6 +28,7 @@ from kalshidb.typedsql.source import StatementSource
 
 if TYPE_CHECKING:
     from psycopg import AsyncCursor, Cursor
+    from psycopg.abc import Dumper, Loader
 
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
@@ -87,6 +90,8 @@ class Statement:
         Raises:
             ParameterError: names the parameter; nothing was sent.
         """
+        if _PLAIN.issuperset(map(type, params)):
+            return params
         sent: list[Any] = []
         for name, value in zip(self.source.parameters, params, strict=True):
             if type(value) in _PLAIN or (type(value) is datetime and value.utcoffset() is not None):
@@ -230,10 +235,22 @@ class Rows(Generic[Row]):
         """Run it and return its row, or None; a second row is a CardinalityError."""
         if isinstance(conn, AsyncConnection):
             return self._optional_async(conn, params)
-        return self._at_most_one(self.many(conn, params))
+        kept = _taken(conn, self, params) or _Kept(RawCursor(conn, row_factory=tuple_row))
+        self.statement._execute(kept.cursor, params)
+        row = kept.cursor.fetchone()
+        if row is None:
+            kept.put_back(self)
+            return None
+        return self._only(kept, row, "at most")
 
     async def _optional_async(self, conn: AsyncConnection[Any], params: Params) -> Row | None:
-        return self._at_most_one(await self._many_async(conn, params))
+        kept = _taken(conn, self, params) or _Kept(AsyncRawCursor(conn, row_factory=tuple_row))
+        await self.statement._execute_async(kept.cursor, params)
+        row = await kept.cursor.fetchone()
+        if row is None:
+            kept.put_back(self)
+            return None
+        return self._only(kept, row, "at most")
 
     @overload
     def one(self, conn: Connection[Any], params: Params) -> Row: ...
@@ -243,20 +260,23 @@ class Rows(Generic[Row]):
         """Run it and return its row; any other number of rows is a CardinalityError."""
         if isinstance(conn, AsyncConnection):
             return self._one_async(conn, params)
-        return self._exactly_one(self.many(conn, params))
+        kept = _taken(conn, self, params) or _Kept(RawCursor(conn, row_factory=tuple_row))
+        self.statement._execute(kept.cursor, params)
+        return self._only(kept, kept.cursor.fetchone(), "exactly")
 
     async def _one_async(self, conn: AsyncConnection[Any], params: Params) -> Row:
-        return self._exactly_one(await self._many_async(conn, params))
+        kept = _taken(conn, self, params) or _Kept(AsyncRawCursor(conn, row_factory=tuple_row))
+        await self.statement._execute_async(kept.cursor, params)
+        return self._only(kept, await kept.cursor.fetchone(), "exactly")
 
-    def _at_most_one(self, rows: list[Row]) -> Row | None:
-        if len(rows) > 1:
-            raise self.statement.wrong_count(f"at most one row is promised, {len(rows)} came")
-        return rows[0] if rows else None
-
-    def _exactly_one(self, rows: list[Row]) -> Row:
-        if len(rows) != 1:
-            raise self.statement.wrong_count(f"exactly one row is promised, {len(rows)} came")
-        return rows[0]
+    def _only(self, kept: "_Kept", row: TupleRow | None, promise: str) -> Row:
+        if row is None:
+            raise self.statement.wrong_count(f"{promise} one row is promised, 0 came")
+        if (count := kept.cursor.rowcount) > 1:
+            raise self.statement.wrong_count(f"{promise} one row is promised, {count} came")
+        made = self.reader.read(kept.cursor, (row,))[0]
+        kept.put_back(self)
+        return made
 
     @overload
     def stream(self, conn: Connection[Any], params: Params) -> Iterator[Row]: ...
@@ -303,6 +323,69 @@ class Rows(Generic[Row]):
     def _cursor_name(self) -> str:
         # Numbered: one stream may be read inside another of the same statement.
         return f"{self.statement.source.full_name} {next(_stream_numbers)}"
+
+
+# -- cursors that are used again -----------------------------------------------------------------------------------------------------
+#
+# psycopg finds out anew for each cursor how values of each type are written and read, which for one row takes longer than to read it. A
+# cursor that runs the same statement once more still knows. So the cursor of a statement of one row stays with its connection.
+
+_CURSORS = "_typedsql_cursors"  # the connection's attribute
+_TEXT, _AUTO = Format.TEXT, PyFormat.AUTO
+_SIMPLE = _PLAIN | {bytes, date, datetime, float, NoneType, time, timedelta}
+
+
+class _Kept:
+    """A cursor with what it knows."""
+
+    __slots__ = ("_dumpers", "_loaders", "_settings", "cursor")
+
+    def __init__(self, cursor: Any) -> None:  # noqa: ANN401  (Cursor or AsyncCursor, as the connection is)
+        self.cursor = cursor
+        self._settings: tuple[bytes | None, ...] | None = None
+        self._loaders: list[tuple[int, type[Loader] | None]] = []
+        self._dumpers: dict[type, type[Dumper]] = {}
+
+    def is_current(self, conn: AnyConnection, params: Params) -> bool:
+        """Tell whether a new cursor would write these parameters and read its result in the same way."""
+        if self._settings != _settings(conn.pgconn.parameter_status):
+            return False
+        adapters = conn.adapters
+        for type_, loader in self._loaders:
+            if adapters.get_loader(type_, _TEXT) is not loader:
+                return False
+        known = self._dumpers
+        for value in params:
+            kind = type(value)
+            if kind not in known:
+                if kind not in _SIMPLE:  # how a list or a range is written depends on what is in it
+                    return False
+                known[kind] = self.cursor.adapters.get_dumper(kind, _AUTO)
+            if adapters.get_dumper(kind, _AUTO) is not known[kind]:
+                return False
+        return True
+
+    def put_back(self, rows: Rows[Any]) -> None:
+        """Leave the cursor to the next run of the statement, on the connection."""
+        conn = self.cursor.connection
+        if self._settings is None:
+            result = self.cursor.pgresult
+            self._settings = _settings(conn.pgconn.parameter_status)
+            types = set(map(result.ftype, range(result.nfields)))
+            self._loaders = [(type_, self.cursor.adapters.get_loader(type_, _TEXT)) for type_ in types]
+        vars(conn).setdefault(_CURSORS, {})[rows] = self
+
+
+def _settings(status: Callable[[bytes], bytes | None]) -> tuple[bytes | None, ...]:
+    # What reading a value depends on.
+    return status(b"TimeZone"), status(b"DateStyle"), status(b"IntervalStyle"), status(b"client_encoding")
+
+
+def _taken(conn: AnyConnection, rows: Rows[Any], params: Params) -> _Kept | None:
+    """Take the cursor that ran a statement on a connection before, or None; until it is put back nobody else gets it."""
+    kept: dict[Rows[Any], _Kept] | None = vars(conn).get(_CURSORS)
+    taken = kept.pop(rows, None) if kept else None
+    return taken if taken is not None and taken.is_current(conn, params) else None
 
 
 def _alone(conn: AnyConnection) -> bool:
