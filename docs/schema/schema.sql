@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0017.operations. Made by `kalshidb generate`; do not edit.
--- inputs 9f25408a72c3f45100032584776bccc973062b21482fed6e6770ac2d8f539d48
--- body   eea32e152889bf17424c35bf4ef494487144ec9880f53579f2f35792fe6dfdb0
+-- The schema that the migrations make, up to 0018.version-recorders. Made by `kalshidb generate`; do not edit.
+-- inputs 243286aed5cbcb36a21c7d01ed3aad33a69a6296225d52404257b4674c6fc3f5
+-- body   7c7918f4b19bf53efef0286664040aff990ab308ffc7e4029fdafab6415f5792
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -214,6 +214,195 @@ COMMENT ON COLUMN backtest.trades.pnl IS 'Profit of the trade after fees, dollar
 COMMENT ON COLUMN backtest.trades.signal_metadata IS 'Why it was entered and left, an object.';
 COMMENT ON COLUMN backtest.trades.notes IS 'Remarks for people.';
 COMMENT ON COLUMN backtest.trades.created_at IS 'When the row was written, UTC.';
+
+CREATE OR REPLACE FUNCTION catalog.change_market_version(market_ticker text, status text DEFAULT NULL::text, yes_price numeric DEFAULT NULL::numeric, no_price numeric DEFAULT NULL::numeric, yes_bid numeric DEFAULT NULL::numeric, yes_ask numeric DEFAULT NULL::numeric, no_bid numeric DEFAULT NULL::numeric, no_ask numeric DEFAULT NULL::numeric, last_price numeric DEFAULT NULL::numeric, volume numeric DEFAULT NULL::numeric, open_interest numeric DEFAULT NULL::numeric, settlement_value numeric DEFAULT NULL::numeric)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    current catalog.market_versions;
+    changed catalog.market_versions;
+BEGIN
+    PERFORM FROM catalog.markets AS stored
+    WHERE stored.market_ticker = change_market_version.market_ticker
+    FOR NO KEY UPDATE;
+
+    SELECT stored.* INTO current
+    FROM catalog.market_versions AS stored
+    WHERE stored.market_ticker = change_market_version.market_ticker
+        AND stored.valid_to IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'market % has no version that could change', change_market_version.market_ticker
+            USING
+                ERRCODE = 'no_data_found',
+                SCHEMA = 'catalog',
+                TABLE = 'market_versions',
+                HINT = 'Record its whole state first: catalog.record_market_version.';
+    END IF;
+
+    -- Every column is carried over but those that were given.
+    changed := current;
+    changed.status := COALESCE(change_market_version.status, current.status);
+    changed.yes_price := COALESCE(change_market_version.yes_price, current.yes_price);
+    changed.no_price := COALESCE(change_market_version.no_price, current.no_price);
+    changed.yes_bid := COALESCE(change_market_version.yes_bid, current.yes_bid);
+    changed.yes_ask := COALESCE(change_market_version.yes_ask, current.yes_ask);
+    changed.no_bid := COALESCE(change_market_version.no_bid, current.no_bid);
+    changed.no_ask := COALESCE(change_market_version.no_ask, current.no_ask);
+    changed.last_price := COALESCE(change_market_version.last_price, current.last_price);
+    changed.volume := COALESCE(change_market_version.volume, current.volume);
+    changed.open_interest := COALESCE(change_market_version.open_interest, current.open_interest);
+    changed.settlement_value := COALESCE(change_market_version.settlement_value, current.settlement_value);
+    IF changed IS NOT DISTINCT FROM current THEN
+        RETURN 'unchanged';
+    END IF;
+    -- Read after the wait for the lock; and a clock that was set back does not end a version before it began.
+    changed.valid_from := greatest(clock_timestamp(), current.valid_from + interval '1 microsecond');
+
+    WITH closed AS (
+        UPDATE catalog.market_versions AS stored
+        SET valid_to = changed.valid_from
+        WHERE stored.market_ticker = current.market_ticker
+            AND stored.valid_from = current.valid_from
+        RETURNING stored.valid_from
+    )
+    INSERT INTO catalog.market_versions (
+        market_ticker, valid_from, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
+        open_interest, settlement_value, created_at
+    )
+    SELECT
+        changed.market_ticker, changed.valid_from, NULL, changed.status, changed.yes_price, changed.no_price, changed.yes_bid,
+        changed.yes_ask, changed.no_bid, changed.no_ask, changed.last_price, changed.volume, changed.open_interest,
+        changed.settlement_value, clock_timestamp()
+    WHERE (SELECT count(*) FROM closed) >= 0;
+    RETURN 'written';
+END;
+$function$;
+
+COMMENT ON FUNCTION catalog.change_market_version(text,text,numeric,numeric,numeric,numeric,numeric,numeric,numeric,numeric,numeric,numeric) IS 'Changes some columns of a market''s current version as of now and carries the others over; null leaves a column as it was. Answers written or unchanged. A market without a version is refused (no_data_found).';
+
+CREATE OR REPLACE FUNCTION catalog.record_market_version(market_ticker text, observed_at timestamp with time zone, status text, yes_price numeric, no_price numeric, yes_bid numeric, yes_ask numeric, no_bid numeric, no_ask numeric, last_price numeric, volume numeric, open_interest numeric, settlement_value numeric)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    observed    catalog.market_versions;
+    previous    record;
+    following   record;
+BEGIN
+    observed.market_ticker := record_market_version.market_ticker;
+    observed.valid_from := record_market_version.observed_at;
+    observed.status := record_market_version.status;
+    observed.yes_price := record_market_version.yes_price;
+    observed.no_price := record_market_version.no_price;
+    observed.yes_bid := record_market_version.yes_bid;
+    observed.yes_ask := record_market_version.yes_ask;
+    observed.no_bid := record_market_version.no_bid;
+    observed.no_ask := record_market_version.no_ask;
+    observed.last_price := record_market_version.last_price;
+    observed.volume := record_market_version.volume;
+    observed.open_interest := record_market_version.open_interest;
+    observed.settlement_value := record_market_version.settlement_value;
+
+    -- Once to see whether there is anything to do, once more when nobody else can write versions of this market.
+    FOR turn IN 1..2 LOOP
+        SELECT
+            stored.valid_from,
+            stored.valid_to,
+            (
+                stored.status, stored.yes_price, stored.no_price, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask,
+                stored.last_price, stored.volume, stored.open_interest, stored.settlement_value
+            ) IS NOT DISTINCT FROM (
+                observed.status, observed.yes_price, observed.no_price, observed.yes_bid, observed.yes_ask, observed.no_bid,
+                observed.no_ask, observed.last_price, observed.volume, observed.open_interest, observed.settlement_value
+            ) AS is_same
+        INTO previous
+        FROM catalog.market_versions AS stored
+        WHERE stored.market_ticker = observed.market_ticker
+            AND stored.valid_from <= observed.valid_from
+        ORDER BY stored.valid_from DESC
+        LIMIT 1;
+        IF previous.is_same THEN
+            RETURN 'unchanged';
+        END IF;
+        IF previous.valid_from = observed.valid_from THEN
+            RAISE EXCEPTION 'market % has another state at % already', observed.market_ticker, observed.valid_from
+                USING
+                    ERRCODE = 'unique_violation',
+                    SCHEMA = 'catalog',
+                    TABLE = 'market_versions',
+                    CONSTRAINT = 'market_versions_pkey',
+                    HINT = 'What was recorded first stays. Record a correction as seen later, be it by a microsecond.';
+        END IF;
+        EXIT WHEN turn = 2;
+
+        PERFORM FROM catalog.markets AS stored WHERE stored.market_ticker = observed.market_ticker FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
+            -- An update that is never true still locks, should somebody else have made the stub meanwhile.
+            INSERT INTO catalog.markets AS stored (
+                market_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at
+            )
+            VALUES (
+                observed.market_ticker, 'kalshi', observed.market_ticker, true, observed.valid_from, clock_timestamp(),
+                clock_timestamp()
+            )
+            ON CONFLICT (market_ticker) DO UPDATE SET updated_at = stored.updated_at WHERE false;
+        END IF;
+    END LOOP;
+
+    SELECT
+        stored.valid_from,
+        (
+            stored.status, stored.yes_price, stored.no_price, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask,
+            stored.last_price, stored.volume, stored.open_interest, stored.settlement_value
+        ) IS NOT DISTINCT FROM (
+            observed.status, observed.yes_price, observed.no_price, observed.yes_bid, observed.yes_ask, observed.no_bid,
+            observed.no_ask, observed.last_price, observed.volume, observed.open_interest, observed.settlement_value
+        ) AS is_same
+    INTO following
+    FROM catalog.market_versions AS stored
+    WHERE stored.market_ticker = observed.market_ticker
+        AND stored.valid_from > observed.valid_from
+    ORDER BY stored.valid_from
+    LIMIT 1;
+
+    IF following.is_same THEN
+        -- The next state began earlier than was known.
+        UPDATE catalog.market_versions AS stored
+        SET
+            valid_from = CASE WHEN stored.valid_from = following.valid_from THEN observed.valid_from ELSE stored.valid_from END,
+            valid_to = CASE WHEN stored.valid_from = following.valid_from THEN stored.valid_to ELSE observed.valid_from END
+        WHERE stored.market_ticker = observed.market_ticker
+            AND stored.valid_from IN (previous.valid_from, following.valid_from);
+        RETURN 'filed';
+    END IF;
+
+    -- In one statement, at whose end the chain is whole again; the insert waits for the update, which makes room for it.
+    WITH closed AS (
+        UPDATE catalog.market_versions AS stored
+        SET valid_to = observed.valid_from
+        WHERE stored.market_ticker = observed.market_ticker
+            AND stored.valid_from = previous.valid_from
+        RETURNING stored.valid_from
+    )
+    INSERT INTO catalog.market_versions (
+        market_ticker, valid_from, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
+        open_interest, settlement_value, created_at
+    )
+    SELECT
+        observed.market_ticker, observed.valid_from, following.valid_from, observed.status, observed.yes_price, observed.no_price,
+        observed.yes_bid, observed.yes_ask, observed.no_bid, observed.no_ask, observed.last_price, observed.volume,
+        observed.open_interest, observed.settlement_value, clock_timestamp()
+    WHERE (SELECT count(*) FROM closed) >= 0;
+    RETURN CASE WHEN following.valid_from IS NULL THEN 'written' ELSE 'filed' END;
+END;
+$function$;
+
+COMMENT ON FUNCTION catalog.record_market_version(text,timestamp with time zone,text,numeric,numeric,numeric,numeric,numeric,numeric,numeric,numeric,numeric,numeric) IS 'Files the state of a market that was observed at a moment; null is unknown. Answers written (it is current now), unchanged (it was that already) or filed (it belongs before a later version). Another state at the same moment is refused (market_versions_pkey). An unknown market gets a stub.';
 
 CREATE TABLE catalog.events (
     event_ticker catalog.ticker NOT NULL,

@@ -1,21 +1,4 @@
--- How markets changed, what happened to them, how they were settled.
-
--- name: market_version_as_of(market_ticker, moment)^
--- The version of a market that was valid at a moment, or None when none had been recorded by then.
-SELECT *
-FROM catalog.market_versions
-WHERE market_ticker = :market_ticker
-    AND valid_from <= :moment
-    AND (valid_to > :moment OR valid_to IS NULL)
-ORDER BY valid_from DESC
-LIMIT 1;
-
--- name: versions_of_market(market_ticker)
--- Every recorded version of a market, oldest first.
-SELECT *
-FROM catalog.market_versions
-WHERE market_ticker = :market_ticker
-ORDER BY valid_from;
+-- What happened to markets, and how they were settled.
 
 -- name: insert_settlements()^
 -- Adds declared outcomes; one that is stored already, same market and time, is left as it is.

@@ -177,12 +177,6 @@ SELECT *
 FROM catalog.markets
 WHERE market_ticker = :market_ticker;
 
--- name: current_market(market_ticker)^
--- One market with its current version, or None when the catalogue does not know it.
-SELECT *
-FROM catalog.current_markets
-WHERE market_ticker = :market_ticker;
-
 -- name: markets_of_event(event_ticker)
 -- The markets of one event; a ladder of strikes comes out in order.
 SELECT *

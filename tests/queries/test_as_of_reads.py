@@ -164,17 +164,6 @@ def test_a_version_is_valid_from_its_start_to_before_its_end(pg: psycopg.Connect
         )
 
 
-def test_after_the_end_of_the_last_version_none_is_valid(pg: psycopg.Connection) -> None:
-    catalog.upsert_markets(pg, [market()])
-    pg.execute(
-        "INSERT INTO catalog.market_versions (market_ticker, valid_from, valid_to, status, created_at)"
-        " VALUES (%s, %s, %s, 'active', now())",
-        [T80, NOON, NOON + HOUR],
-    )
-    assert catalog.market_version_as_of(pg, market_ticker=T80, moment=NOON + HOUR - TICK) is not None
-    assert catalog.market_version_as_of(pg, market_ticker=T80, moment=NOON + HOUR) is None
-
-
 def test_a_version_ends_after_it_begins(pg: psycopg.Connection) -> None:
     catalog.upsert_markets(pg, [market()])
     with pytest.raises(psycopg.errors.CheckViolation, match="market_versions_valid_to_check"):

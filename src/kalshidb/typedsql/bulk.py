@@ -302,7 +302,7 @@ class BulkRows(Generic[Model]):
         if counts is None:
             raise self.statement.wrong_count("a bulk statement answers one row of counts, none came")
         if "written" in counts:
-            return BulkResult(received, counts["written"])
+            return BulkResult(received, counts["written"], filed=counts.get("filed"), conflicting=counts.get("conflicting"))
         return BulkResult(received, counts["inserted"] + counts["updated"], counts["inserted"], counts["updated"])
 
     @staticmethod

@@ -48,17 +48,21 @@ class BulkResult:
         received: rows given.
         written: rows inserted or changed.
         inserted, updated: the same apart, where the table tells them apart; else None.
+        filed: of those written, how many went into the past of what is stored, where the table keeps history; else None.
+        conflicting: rows left out because what is stored contradicts them, where the statement looks for such; else None.
     """
 
     received: int
     written: int
     inserted: int | None = None
     updated: int | None = None
+    filed: int | None = None
+    conflicting: int | None = None
 
     @property
     def unchanged(self) -> int:
         """Rows that were stored already, are older than what is stored, or occurred again within the input."""
-        return self.received - self.written
+        return self.received - self.written - (self.conflicting or 0)
 
 
 class Statement:
