@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import psycopg
 import typer
+import yoyo.exceptions
 from rich.console import Console
 
 from kalshidb import postgres
@@ -67,7 +68,10 @@ def everything(context: typer.Context, as_json: AsJson = False, sarif_file: AsSa
         return
     begun = time.monotonic()
     project = project_of_package()
-    parts = {"generated files": (_generated(project), "models, functions, schema.sql")}
+    parts = {
+        "migrations": _linted(project.migrations, house=True),
+        "generated files": (_generated(project), "models, functions, schema.sql"),
+    }
     with scratch_server(None) as server:
         proof, found = _schema(project.migrations, snapshot_file(), server)
         parts["schema"] = found, f"{len(proof.proved)} migrations, down and up again"
@@ -81,6 +85,21 @@ def everything(context: typer.Context, as_json: AsJson = False, sarif_file: AsSa
             _print_findings(found, f"{part}: {{}} in {looked_at}")
         out.print(f"{time.monotonic() - begun:.1f} s", style="dim")
     _end([finding for found, _ in parts.values() for finding in found], sarif_file)
+
+
+@app.command("migrations")
+def migrations(
+    folder: Migrations = None,
+    house: Annotated[
+        bool | None, typer.Option("--house/--no-house", help="Hold to this project's own rules too; default: in its own folder.")
+    ] = None,
+    as_json: AsJson = False,
+    sarif_file: AsSarif = None,
+) -> None:
+    """Find what is dangerous or against the rules in migration files. Needs no database; the extra `check` has what it needs."""
+    found, looked_at = _linted(_folder(folder), house=folder is None if house is None else house)
+    _report(found, f"{{}} in {looked_at}", as_json=as_json)
+    _end(found, sarif_file)
 
 
 @app.command("schema")
@@ -203,6 +222,18 @@ def project_of_package() -> "Project":
 # The parts
 
 
+def _linted(folder: Path, *, house: bool) -> tuple[list[Finding], str]:
+    from kalshidb.migration import lint  # noqa: PLC0415  (development only)
+
+    try:
+        found = lint.check(folder, house=house)
+    except lint.SquawkMissingError as error:
+        _fail(str(error))
+    except yoyo.exceptions.BadMigration as error:
+        _fail(f"yoyo cannot read a migration of {shown(folder)}: {error}")
+    return found, f"{len(list(folder.glob('*.sql')))} files"
+
+
 def _generated(project: "Project") -> list[Finding]:
     found: list[Finding] = []
     for said in stale_generated(project):
@@ -292,7 +323,11 @@ def _print_findings(findings: Sequence[object], summary: str) -> None:
 
 def _end(findings: Sequence[Finding], sarif_file: Path | None, status: int = FAILED) -> None:
     if sarif_file is not None:
-        sarif_file.write_text(json.dumps(sarif(findings, RULES), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        from kalshidb.migration import lint  # noqa: PLC0415  (development only)
+
+        sarif_file.write_text(
+            json.dumps(sarif(findings, RULES | lint.RULES), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     if findings:
         raise typer.Exit(status)
 
