@@ -95,9 +95,9 @@ def test_load_says_what_became_of_each_kind_and_a_second_time_writes_nothing(kal
     first = kalshidb("load", market_file)
     assert (first.status, first.err) == (0, "")
     assert re.search(r"^market +1 +1 +0 +0\s*$", first.out, re.MULTILINE)
-    assert "run 1: 2 read, 2 written, 0 unchanged, 0 rejected in" in first.out
+    assert "run 1: 3 read, 3 written, 0 unchanged, 0 rejected in" in first.out
     assert "1 parents are known by ticker only; `kalshidb stubs` lists them" in first.out
-    assert "2 read, 0 written, 2 unchanged, 0 rejected" in kalshidb("load", market_file).out
+    assert "3 read, 0 written, 3 unchanged, 0 rejected" in kalshidb("load", market_file).out
 
 
 def test_load_prints_json_for_machines(kalshidb: Command, market_file: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_load_prints_json_for_machines(kalshidb: Command, market_file: Path, tmp
     assert (found.status, found.err) == (0, "")
     report = found.json
     assert {name: report[name] for name in ("read", "written", "unchanged", "rejected", "files", "stubs", "refusals")} == {
-        "read": 2, "written": 2, "unchanged": 0, "rejected": 0, "files": 2,
+        "read": 3, "written": 3, "unchanged": 0, "rejected": 0, "files": 2,
         "stubs": {"series": 0, "event": 1, "market": 0}, "refusals": [],
     }  # fmt: skip
     assert report["kinds"]["market"] == {"read": 1, "written": 1, "unchanged": 0, "rejected": 0}
@@ -301,10 +301,10 @@ def test_stubs_and_runs_can_be_listed(kalshidb: Command, market_file: Path) -> N
     assert (stub["kind"], stub["ticker"]) == ("event", "KXRAIN-26NOV01")
     kalshidb("load", market_file)
     newest, oldest = kalshidb("runs", "--json").json
-    assert (newest["rows_written"], oldest["rows_written"]) == (0, 2)
+    assert (newest["rows_written"], oldest["rows_written"]) == (0, 3)
     assert kalshidb("runs", "--last", 1, "--json").json == [newest]
     last, source, *_ = kalshidb("runs").out.splitlines()
-    assert re.match(r"     2  2\d{3}-\d\d-\d\d .* UTC  succeeded +2 read, 0 written, 2 unchanged, 0 rejected in \d", last)
+    assert re.match(r"     2  2\d{3}-\d\d-\d\d .* UTC  succeeded +3 read, 0 written, 3 unchanged, 0 rejected in \d", last)
     assert source.strip() == f"load {market_file}"
 
 

@@ -82,7 +82,9 @@ def test_an_event_is_open_from_its_first_market_to_its_last(store: Store, event_
 
 def test_markets_nested_in_an_event_are_its_children(store: Store) -> None:
     report = store.give({"event": event(markets=[market(event_ticker="KXRAIN-26NOV01")])})
-    assert {kind: counts.written for kind, counts in report.kinds.items()} == {"event": 1, "market": 1, "price_snapshot": 1}
+    assert {kind: counts.written for kind, counts in report.kinds.items()} == {
+        "event": 1, "market": 1, "market_version": 1, "price_snapshot": 1,
+    }  # fmt: skip
     assert store.value("SELECT series_ticker FROM catalog.markets") == "KXRAIN"
 
 

@@ -176,7 +176,7 @@ def test_a_folder_is_loaded_with_all_below_it_and_other_files_are_named(store: S
     assert sorted(path.name for path in found.passed_over) == ["README.md", "noextension"]
     report = store.load(store.folder / "a")
     assert {kind: counts.written for kind, counts in report.kinds.items()} == {
-        "series": 1, "event": 1, "market": 1, "price_snapshot": 1,
+        "series": 1, "event": 1, "market": 1, "market_version": 1, "price_snapshot": 1,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pydantic import BaseModel
 
 from kalshidb.exchange import models
-from kalshidb.models.catalog import EventInput, MarketInput, SeriesInput, SettlementInput
+from kalshidb.models.catalog import EventInput, MarketInput, MarketVersionInput, SeriesInput, SettlementInput
 from kalshidb.models.domains import Source
 from kalshidb.models.market_data import (
     Candlestick,
@@ -35,7 +35,7 @@ class MissingContextError(Exception):
 def rows_of(thing: models.WireModel, seen_at: datetime, source: Source, *, keep_raw: bool = False) -> Iterator[BaseModel]:
     """Return the rows that an object of the exchange becomes, the object's own first.
 
-    A market is also an observation of its quotes and, once settled, a settlement.
+    A market is also an observation of its state and of its quotes and, once settled, a settlement.
 
     Args:
         thing: a validated object.
@@ -55,6 +55,7 @@ def rows_of(thing: models.WireModel, seen_at: datetime, source: Source, *, keep_
             yield event_row(thing, seen_at)
         case models.Market():
             yield market_row(thing, seen_at)
+            yield version_row(thing, seen_at)
             if any(price is not None for price in (thing.yes_bid, thing.yes_ask, thing.no_bid, thing.no_ask)):
                 yield quote_row(thing, seen_at, source, raw)
             if thing.result is not None and thing.settlement_ts is not None:
@@ -145,6 +146,25 @@ def market_row(market: models.Market, seen_at: datetime) -> MarketInput:
         open_interest=market.open_interest,
         raw_json=market.raw_json,
         retrieved_at=seen_at,
+    )
+
+
+def version_row(market: models.Market, seen_at: datetime) -> MarketVersionInput:
+    """Return the state that a market was in when its answer was given."""
+    yes_ask, no_bid = _offered(market.yes_ask, market.no_bid)
+    no_ask, yes_bid = _offered(market.no_ask, market.yes_bid)
+    return MarketVersionInput(
+        market_ticker=market.market_ticker,
+        valid_from=seen_at,
+        status=market.status,
+        yes_bid=yes_bid,
+        yes_ask=yes_ask,
+        no_bid=no_bid,
+        no_ask=no_ask,
+        last_price=market.last_price,
+        volume=market.volume,
+        open_interest=market.open_interest,
+        settlement_value=market.settlement_value,
     )
 
 

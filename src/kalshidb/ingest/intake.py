@@ -44,6 +44,7 @@ class Destination(StrEnum):
     SERIES = "series"
     EVENT = "event"
     MARKET = "market"
+    MARKET_VERSION = "market_version"
     SETTLEMENT = "settlement"
     PRICE_SNAPSHOT = "price_snapshot"
     CANDLESTICK = "candlestick"
@@ -58,6 +59,7 @@ _WRITERS: dict[Destination, tuple[type[BaseModel], Write]] = {
     Destination.SERIES: (catalog_rows.SeriesInput, catalog.upsert_series),
     Destination.EVENT: (catalog_rows.EventInput, catalog.upsert_events),
     Destination.MARKET: (catalog_rows.MarketInput, catalog.upsert_markets),
+    Destination.MARKET_VERSION: (catalog_rows.MarketVersionInput, catalog.record_market_versions),
     Destination.SETTLEMENT: (catalog_rows.SettlementInput, catalog.insert_settlements),
     Destination.PRICE_SNAPSHOT: (market_data_rows.PriceSnapshotInput, market_data.upsert_price_snapshots),
     Destination.CANDLESTICK: (market_data_rows.Candlestick, market_data.upsert_candlesticks),
@@ -117,7 +119,7 @@ class Report:
 
     Attributes:
         kinds: counts by kind of object; kinds that did not occur are left out.
-        not_stored: what is known and has no table (portfolio, exchange status …), with how many.
+        not_stored: what is known and has no table (portfolio, exchange status …) or no place in it, with how many.
         refusals: the first refusals; all of them are in ops.rejected_payloads.
         resolved: earlier refusals that are stored now.
     """
@@ -436,6 +438,10 @@ class Intake:
         counts.read += result.received
         counts.written += result.written
         counts.unchanged += result.unchanged
+        if result.conflicting:
+            counts.unchanged += result.conflicting
+            what = f"{destination} (another is stored for the same moment)"
+            self.report.not_stored[what] = self.report.not_stored.get(what, 0) + result.conflicting
 
     def _bulk(self, destination: Destination, made: Sequence[BaseModel | plain.Row]) -> BulkResult:
         write = _WRITERS[destination][1]
