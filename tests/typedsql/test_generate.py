@@ -244,8 +244,8 @@ def test_what_a_table_demands_of_one_column_its_model_demands_too(
         for value in bad:
             with pytest.raises(ValidationError, match=field):
                 judged(**{field: value})
+            statement = sql.SQL("INSERT INTO shop.judged ({}) VALUES (%s)").format(sql.Identifier(field))
             with pytest.raises(psycopg.errors.CheckViolation):
-                statement = sql.SQL("INSERT INTO shop.judged ({}) VALUES (%s)").format(sql.Identifier(field))
                 shop.execute(statement, [Jsonb(value) if field == "extra" else value])
 
 
