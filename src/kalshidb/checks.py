@@ -209,6 +209,7 @@ def project_of_package() -> "Project":
     """Return where this package's own SQL lies and its Python goes."""
     from kalshidb.typedsql.generate import Project  # noqa: PLC0415  (development only)
 
+    docs = Path(__file__).resolve().parents[2] / "docs" / "schema"  # in a checkout only
     return Project(
         migrations=sql_dir("migrations").resolve(),
         queries=sql_dir("queries").resolve(),
@@ -216,6 +217,7 @@ def project_of_package() -> "Project":
         out=Path(__file__).resolve().parent,
         locate='sql_dir("queries")',
         locate_import="from kalshidb.sqlfiles import sql_dir",
+        docs=docs if docs.is_dir() else None,
     )
 
 

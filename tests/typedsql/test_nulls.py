@@ -168,13 +168,13 @@ def check_many(conn: psycopg.Connection, examples: int) -> dict[Null | str, int]
     )  # fmt: skip
     @given(queries())
     def check(query: str) -> None:
-        described = nulls.of_statement(query, [], [])
+        tree = nulls.tree_of(query, [])
         try:
             rows = conn.execute(query.encode()).fetchall()
         except psycopg.ProgrammingError:
             reject()  # an aggregate of what only the query outside has
-        assert described is not None, query
-        for at, null in enumerate(described):
+        assert tree is not None, query
+        for at, null in enumerate(nulls.of_statement(tree, [])):
             is_null = any(row[at] is None for row in rows)
             said[null] += 1
             said["null"] += is_null
@@ -214,9 +214,10 @@ def test_a_tree_is_read_with_whatever_names_are_in_it(tables: psycopg.Connection
         {"": "X", "name": "<>", "list": ["i", "1", "2"], "none": None, "text": '"a b)"', "value": "4", "next": ":odd"}
     ]
     query = """SELECT id AS "} :x {", y AS "(a" , x AS "[ \\", 'it''s } \\ {' AS ":s" FROM a AS "<>" """
-    assert Nulls(tables).of_statement(query, [], []) == [Null.NEVER, Null.NEVER, Null.MAYBE, Null.NEVER]
+    nulls = Nulls(tables)
+    assert nulls.of_statement(nulls.tree_of(query, []), []) == [Null.NEVER, Null.NEVER, Null.MAYBE, Null.NEVER]
 
 
 def test_what_the_server_keeps_no_tree_of_is_not_described(tables: psycopg.Connection) -> None:
-    assert Nulls(tables).of_statement("SHOW timezone", [], []) is None
+    assert Nulls(tables).tree_of("SHOW timezone", []) is None
     assert tables.execute("SELECT count(*) FROM pg_proc WHERE proname = 'described'").fetchone() == (0,)

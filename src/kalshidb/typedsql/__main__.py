@@ -5,11 +5,13 @@ to ask, and to apply migrations as yoyo does.
 """
 
 import argparse
+import os
 import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -18,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from kalshidb.typedsql import generate
 from kalshidb.typedsql.describe import describe
+from kalshidb.typedsql.document import read_facts, render
 from kalshidb.typedsql.errors import StatementError
 from kalshidb.typedsql.loading import load_statements
 
@@ -27,7 +30,7 @@ class GenerateError(Exception):
 
 
 def generate_project(project: generate.Project, server: str | None = None) -> list[Path]:
-    """Write a project's models and functions anew, and return the files that changed.
+    """Write a project's models and functions, and its pages about the schema, anew, and return the files that changed.
 
     Args:
         project: where its SQL lies and its Python goes.
@@ -53,7 +56,11 @@ def generate_project(project: generate.Project, server: str | None = None) -> li
                 raise GenerateError(f"the migrations in {project.migrations} fail: {error}") from error
             with psycopg.connect(url) as conn:
                 database = describe(conn, statements)
-        return generate.write(generate.render(project, database))
+                files = generate.render(project, database)
+                if project.docs:
+                    link = Path(os.path.relpath(project.queries, project.docs)).as_posix()
+                    files |= generate.pages(project, render(database, read_facts(conn), project.migrations, link))
+        return generate.write(files)
     except (StatementError, generate.UnknownTypeError, generate.NameClashError) as error:
         raise GenerateError(str(error)) from error
 
@@ -90,12 +97,17 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="that package's folder, or the one that it stands in"
     )
+    command.add_argument(
+        "--docs", type=Path, metavar="DIR", help="folder of its own for pages about the schema; without it none are written"
+    )
     command.add_argument("--check", action="store_true", help="only say whether SQL and Python agree; needs no database")
     command.add_argument("--server", metavar="URL", help="make the scratch database there; by default on a server of its own")
     given = parser.parse_args(arguments)
     if not all(part.isidentifier() for part in given.package.split(".")):
         parser.error(f"--package {given.package}: no name that Python can import")
     project = generate.Project.of_folders(given.migrations, given.queries, given.package, given.out)
+    if given.docs:
+        project = replace(project, docs=given.docs.resolve())
     if given.check:
         problems = generate.check(project)
         for problem in problems:
@@ -110,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     (project.out / "__init__.py").touch()
     for path in touched:
-        print(f"wrote {path.relative_to(project.out).as_posix()}")  # noqa: T201
+        print(f"wrote {Path(os.path.relpath(path, project.out)).as_posix()}")  # noqa: T201
     if not touched:
         print("nothing changed")  # noqa: T201
     return 0

@@ -72,7 +72,7 @@ def check(project: Project, conn: psycopg.Connection[Any]) -> Report:
     if findings := _unreadable(project.queries):
         return Report(tuple(sorted(findings)), 0, 0, 0)
     statements = list(load_statements(project.queries))
-    migrations = _Migrations(project.migrations)
+    migrations = Migrations(project.migrations)
     database, refused = _described(conn, statements)
     findings += refused
     if not refused:
@@ -166,7 +166,7 @@ def _create_staging(conn: psycopg.Connection[Any], statements: Iterable[Statemen
 # -- what was generated is what would be generated now -----------------------------------------------------------------------------
 
 
-def _generated(project: Project, database: Database, migrations: "_Migrations") -> list[Finding]:
+def _generated(project: Project, database: Database, migrations: "Migrations") -> list[Finding]:
     try:
         rendered = generate.render(project, database)
     except (NameClashError, UnknownTypeError) as error:
@@ -197,7 +197,7 @@ def _generated(project: Project, database: Database, migrations: "_Migrations") 
     return [*found, *changes.values()]
 
 
-def _origin(path: Path, name: str, lines: list[str], database: Database, migrations: "_Migrations") -> tuple[str, Place | None]:
+def _origin(path: Path, name: str, lines: list[str], database: Database, migrations: "Migrations") -> tuple[str, Place | None]:
     """Return the statement or table that a function or model is made from, and where that stands."""
     sources = {d.statement.source.full_name: d.statement.source for d in database.descriptions}
     said = re.search(r"(?:A row of|a bulk statement into) (\w+\.\w+)", " ".join(lines[:3]))
@@ -334,7 +334,7 @@ _REFERENCE = re.compile(r"(?<![\w.])([a-z_]\w*\.[a-z_]\w*)(?!\.?\w)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
     """A table or index that a migration makes, with the comment lines above it."""
 
     place: Place
@@ -352,12 +352,12 @@ class _Made:
         return self.place
 
 
-class _Migrations:
+class Migrations:
     """Where migrations make tables and indexes."""
 
     def __init__(self, folder: Path) -> None:
-        self.tables: list[_Made] = []
-        self.indexes: list[_Made] = []
+        self.tables: list[Made] = []
+        self.indexes: list[Made] = []
         for path in sorted(folder.glob("*.sql")):
             if path.name.endswith(".rollback.sql"):
                 continue
@@ -366,7 +366,7 @@ class _Migrations:
             self.tables += [_made(text, match, shown) for match in _CREATE_TABLE.finditer(text)]
             self.indexes += [_made(text, match, shown) for match in _CREATE_INDEX.finditer(text)]
 
-    def table(self, schema: str, name: str) -> _Made | None:
+    def table(self, schema: str, name: str) -> Made | None:
         """Return where a table is made first."""
         return next((made for made in self.tables if made.table == name and made.schema in (None, schema)), None)
 
@@ -376,7 +376,7 @@ class _Migrations:
         return made.place if made else None
 
 
-def _made(text: str, match: re.Match[str], file: Path) -> _Made:
+def _made(text: str, match: re.Match[str], file: Path) -> Made:
     line = text.count("\n", 0, match.start()) + 1
     comment: list[str] = []
     for above in reversed(text.split("\n")[: line - 1]):
@@ -385,10 +385,10 @@ def _made(text: str, match: re.Match[str], file: Path) -> _Made:
         comment.insert(0, above.lstrip()[2:].strip())
     found = match.groupdict()
     name = found.get("name") or found["table"]
-    return _Made(Place(file, line), found["schema"], found["table"], name, bool(found.get("unique")), tuple(comment))
+    return Made(Place(file, line), found["schema"], found["table"], name, bool(found.get("unique")), tuple(comment))
 
 
-def _idle_tables(migrations: _Migrations, database: Database, seen: _Seen) -> Iterator[Finding]:
+def _idle_tables(migrations: Migrations, database: Database, seen: _Seen) -> Iterator[Finding]:
     for relation in database.relations:
         name = Name(relation.schema, relation.name)
         if relation.is_view or name in seen.tables:
@@ -400,7 +400,7 @@ def _idle_tables(migrations: _Migrations, database: Database, seen: _Seen) -> It
             yield _at(place, str(name), "no statement reads or writes this table", advice)
 
 
-def _indexes_serve(migrations: _Migrations, database: Database, large: Large, seen: _Seen) -> Iterator[Finding]:
+def _indexes_serve(migrations: Migrations, database: Database, large: Large, seen: _Seen) -> Iterator[Finding]:
     views = {f"{relation.schema}.{relation.name}" for relation in database.relations if relation.is_view}
     used = set[Name]().union(*seen.indexes.values())
     made_last = {index.name: index for index in migrations.indexes}  # one that is dropped and made anew counts as it is now

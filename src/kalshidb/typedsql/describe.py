@@ -15,7 +15,7 @@ from psycopg import pq, sql
 
 from kalshidb.typedsql.errors import DescribeError, Place
 from kalshidb.typedsql.loading import Statements
-from kalshidb.typedsql.nulls import Null, Nulls
+from kalshidb.typedsql.nulls import Null, Nulls, tables_of
 from kalshidb.typedsql.runtime import Statement
 from kalshidb.typedsql.source import Bulk, Cardinality
 
@@ -80,11 +80,17 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A statement with the types that the server gave it."""
+    """A statement with the types that the server gave it.
+
+    Attributes:
+        reads, writes: the tables and views that it names, by oid; what it writes is not among what it reads.
+    """
 
     statement: Statement
     parameters: tuple[Column, ...]
     columns: tuple[Column, ...]
+    reads: frozenset[int] = frozenset()
+    writes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +292,8 @@ class _Server:
             Column(name, self._parameter_type(statement, name, oid), name in source.nullable_parameters)
             for name, oid in zip(source.parameters, parameter_types, strict=True)
         )
-        columns, nulls = self._result_columns(statement, parameter_types, result)
+        tree = self._nulls.tree_of(source.sql, [self._sql_name(oid) for oid in parameter_types])
+        columns, nulls = self._result_columns(statement, tree, result)
         returns_rows = source.cardinality is not Cardinality.AFFECTED
         if returns_rows and not columns:
             raise DescribeError(source.place, source.full_name, "it returns no columns; end its name with ! if that is meant")
@@ -305,7 +312,7 @@ class _Server:
         for name in source.json_types:
             if name not in {*names, *source.parameters}:
                 raise DescribeError(source.place, source.full_name, f"@json names {name}, which it neither takes nor returns")
-        return Description(statement, parameters, columns)
+        return Description(statement, parameters, columns, *tables_of(tree))
 
     def _parameter_type(self, statement: Statement, name: str, oid: int) -> SqlType:
         return self._json_type(statement, name, self.type(oid))
@@ -374,14 +381,16 @@ class _Server:
         return difflib.get_close_matches(unknown[1], names, n=2, cutoff=0.75) if unknown else []
 
     def _result_columns(
-        self, statement: Statement, parameter_types: list[int], result: "pq.abc.PGresult"
+        self,
+        statement: Statement,
+        tree: Any,  # noqa: ANN401  (a node, or a list of them)
+        result: "pq.abc.PGresult",
     ) -> tuple[tuple[Column, ...], list[Null]]:
         if not result.nfields:
             return (), []
         source = statement.source
         nullable = [at for at, name in enumerate(source.parameters, start=1) if name in source.nullable_parameters]
-        names = [self._sql_name(oid) for oid in parameter_types]
-        nulls = self._nulls.of_statement(source.sql, names, nullable) or [Null.MAYBE] * result.nfields
+        nulls = self._nulls.of_statement(tree, nullable) if tree is not None else [Null.MAYBE] * result.nfields
         columns: list[Column] = []
         for at in range(result.nfields):
             name = (result.fname(at) or b"").decode()

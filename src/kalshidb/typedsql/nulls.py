@@ -64,6 +64,22 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
     return re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL), at + 1
 
 
+def tables_of(tree: Any) -> tuple[frozenset[int], frozenset[int]]:  # noqa: ANN401  (a node, or a list of them)
+    """Return the tables and views that a statement names, in its subqueries too: those that it only reads, those that it writes."""
+    named, written, pending = set[int](), set[int](), [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict):
+            pending += node.values()
+            if node[""] == "RANGETBLENTRY" and node["rtekind"] == _RELATION:
+                named.add(int(node["relid"]))
+            elif node[""] == "QUERY" and (target := int(node["resultRelation"])):
+                written.add(int(node["rtable"][target - 1]["relid"]))
+    return frozenset(named - written), frozenset(written)
+
+
 # -- what PostgreSQL's own functions never do --------------------------------------------------------------------------------------
 
 # Of the functions in pg_catalog those that answer no arguments but null ones with null. Left out for what they do with some value:
@@ -114,13 +130,21 @@ class Nulls:
         self._scopes: dict[int, _Scope] = {}
         self._assuming: set[tuple[int, str]] = set()
 
-    def of_statement(self, query: str, parameter_types: Iterable[str], nullable: Iterable[int]) -> list[Null] | None:
-        """Return the nulls of a statement's columns, or None when the server keeps no tree of such a statement (SHOW).
+    def of_statement(self, tree: Any, nullable: Iterable[int]) -> list[Null]:  # noqa: ANN401  (what `tree_of` returns)
+        """Return the nulls of a statement's columns.
+
+        Args:
+            tree: the statement as `tree_of` has it.
+            nullable: the numbers, from 1, of the parameters that may be null.
+        """
+        return self._of_tree(tree, frozenset(nullable))
+
+    def tree_of(self, query: str, parameter_types: Iterable[str]) -> Any:  # noqa: ANN401  (a node, or a list of them)
+        """Return the tree that the server makes of a statement, or None when it keeps none of such a statement (SHOW).
 
         Args:
             query: the statement, with $1, $2 …
             parameter_types: their types, as SQL writes them.
-            nullable: the numbers, from 1, of those that may be null.
         """
         try:
             with self._conn.transaction(force_rollback=True):
@@ -135,7 +159,7 @@ class Nulls:
         except psycopg.Error:
             return None
         assert row is not None  # noqa: S101  (just made)
-        return self._of_tree(row[0], frozenset(nullable))
+        return read_tree(row[0])
 
     def of_relation(self, oid: int) -> dict[int, Null]:
         """Return the nulls of the columns of a table or a view, by their numbers."""
@@ -165,7 +189,7 @@ class Nulls:
             [oid],
         ).fetchone()
         if rule is not None:
-            return dict(enumerate(self._of_tree(rule[0], frozenset()), start=1))
+            return dict(enumerate(self._of_tree(read_tree(rule[0]), frozenset()), start=1))
         # A domain's own NOT NULL proves nothing: a subquery without rows stores a null past it. Nor does a constraint that was added
         # NOT VALID, one that tables below do not share, or one of a foreign table, which nobody enforces.
         found = self._conn.execute(
@@ -189,8 +213,7 @@ class Nulls:
         ).fetchall()
         return {number: Null.NEVER if proven else Null.MAYBE for number, proven in found}
 
-    def _of_tree(self, text: str, nullable: frozenset[int]) -> list[Null]:
-        tree = read_tree(text)
+    def _of_tree(self, tree: Any, nullable: frozenset[int]) -> list[Null]:  # noqa: ANN401  (a node, or a list of them)
         while isinstance(tree, list):
             tree = tree[-1]
         scope = _Scope(tree, None, nullable)
