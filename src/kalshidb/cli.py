@@ -1,7 +1,7 @@
 """The `kalshidb` command: thin. It reads arguments, finds the database, calls the package that does the work and prints.
 
 Exit status: 0 all went well · 1 failed, the reason is on stderr · 2 wrong arguments · 3 something was refused and kept in
-ops.rejected_payloads (`kalshidb rejects list`).
+ops.rejected_payloads (`kalshidb rejects list`) · 4, 5, 6 are `kalshidb status`'s: pending, drifted, unreachable.
 """
 
 import dataclasses
@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import psycopg
 import typer
-import yoyo.exceptions
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kalshidb import __version__, checks, demo, postgres
+from kalshidb import __version__, checks, cli_migrations, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.intake import FILE, Intake, Report
 from kalshidb.ingest.load import find_files, load_files, shown_path
+from kalshidb.migration import MigrationError, pending
 from kalshidb.migration import migrate as apply_migrations
-from kalshidb.migration import pending
 from kalshidb.migration.findings import shown
 from kalshidb.models.ops import RejectedPayload
 from kalshidb.postgres.embedded import find_programs
@@ -77,7 +76,7 @@ def main() -> None:
         postgres.SettingsError,
         ExchangeError,
         StatementError,
-        yoyo.exceptions.LockTimeout,
+        MigrationError,
     ) as error:
         _fail(str(error))
     except OSError as error:
@@ -135,16 +134,7 @@ def psql(context: typer.Context) -> None:
     raise typer.Exit(status)
 
 
-@app.command()
-def migrate() -> None:
-    """Apply the migrations that the database lacks."""
-    with postgres.database() as database:
-        postgres.connect(database.url).close()  # says better than yoyo why it cannot be reached
-        applied = apply_migrations(database.url)
-    for migration in applied:
-        out.print(f"applied {migration}", markup=False)
-    if not applied:
-        out.print("nothing to apply: the database is up to date")
+cli_migrations.register(app)
 
 
 @contextmanager

@@ -16,9 +16,8 @@ import psycopg
 import pytest
 import yoyo
 from yoyo.backends import DatabaseBackend
-from yoyo.exceptions import LockTimeout
 
-from kalshidb.migration import migrate, pending
+from kalshidb.migration import Interrupted, MigrationError, Options, migrate, pending
 from kalshidb.postgres import yoyo_url
 from kalshidb.postgres.embedded import find_programs
 from kalshidb.sqlfiles import sql_dir
@@ -187,7 +186,6 @@ GATE = """
 def test_a_killed_migrate_leaves_nothing_half_done_and_the_next_one_succeeds(empty_database: str, database_url: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as gate:
         gate.execute(GATE)
-        before = objects(empty_database)
         gate.execute("SELECT pg_advisory_lock(4711)")
         waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() {}"
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, empty_database])
@@ -196,22 +194,28 @@ def test_a_killed_migrate_leaves_nothing_half_done_and_the_next_one_succeeds(emp
         process.wait()
         gate.execute("SELECT pg_advisory_unlock(4711)")
         until(lambda: gate.execute(waiting.format("AND pid <> pg_backend_pid()")).fetchone() == (0,))
-        assert objects(empty_database) == before
+        marked = [row[0] for row in gate.execute("SELECT migration_id FROM _yoyo_migration ORDER BY 1").fetchall()]
+        assert marked == IDS[:2], "0003 has the first view"
+        assert ("relation", "market_versions") not in objects(empty_database)
         gate.execute("DROP EVENT TRIGGER gate; DROP FUNCTION public.gate")
-    assert migrate(empty_database) == IDS
+    assert migrate(empty_database) == IDS[2:]
     assert schema(empty_database) == schema(database_url)
 
 
-def test_a_failing_migration_leaves_the_ones_before_it_out_too(empty_database: str, tmp_path: Path) -> None:
+def test_a_failing_migration_leaves_nothing_of_itself_and_the_ones_before_it(empty_database: str, tmp_path: Path) -> None:
     (tmp_path / "0001.good.sql").write_text("CREATE TABLE public.good ();")
-    (tmp_path / "0002.bad.sql").write_text("-- depends: 0001.good\nCREATE TABLE public.bad (x nonsense);")
-    before = objects(empty_database)
-    with pytest.raises(psycopg.errors.UndefinedObject, match="nonsense"):
+    (tmp_path / "0002.bad.sql").write_text(
+        "-- depends: 0001.good\n\nCREATE TABLE public.half ();\nCREATE TABLE public.bad (x nonsense);"
+    )
+    with pytest.raises(
+        Interrupted, match=r'0002\.bad\.sql:4: type "nonsense" does not exist\n  in statement 2: CREATE TABLE public\.bad'
+    ):
         migrate(empty_database, tmp_path)
-    assert objects(empty_database) == before
-    assert pending(empty_database, tmp_path) == (["0001.good", "0002.bad"], [])
+    assert {name for _, name in objects(empty_database)} >= {"good"}
+    assert not {name for _, name in objects(empty_database)} & {"half", "bad"}
+    assert pending(empty_database, tmp_path) == (["0002.bad"], ["0001.good"])
     (tmp_path / "0002.bad.sql").write_text("-- depends: 0001.good\nCREATE TABLE public.bad ();")
-    assert migrate(empty_database, tmp_path) == ["0001.good", "0002.bad"]
+    assert migrate(empty_database, tmp_path) == ["0002.bad"]
 
 
 def test_a_migration_outside_of_transactions_is_applied_too(empty_database: str, tmp_path: Path) -> None:
@@ -224,17 +228,25 @@ def test_a_migration_outside_of_transactions_is_applied_too(empty_database: str,
     assert migrate(empty_database, tmp_path) == []
 
 
-def test_a_lock_that_a_killed_yoyo_left_is_named_and_can_be_broken(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_a_killed_yoyo_left_is_broken_when_no_session_can_be_its(empty_database: str) -> None:
     with backend(empty_database) as database:
         database.ensure_internal_schema_updated()
         database._insert_lock_row(12345, 1)
-    patient = DatabaseBackend._insert_lock_row
-    monkeypatch.setattr(DatabaseBackend, "_insert_lock_row", lambda self, pid, _: patient(self, pid, 0.5))
-    before = objects(empty_database)
-    with pytest.raises(LockTimeout, match=r"Process 12345 has locked this database \(run yoyo break-lock"):
-        migrate(empty_database)
-    assert objects(empty_database) == before
-    run_yoyo("break-lock", url=empty_database)
+    told: list[str] = []
+    assert migrate(empty_database, report=lambda event: told.append(f"{event.kind}: {event.detail}")) == IDS
+    assert [line for line in told if line.startswith("broke lock: process 12345 had taken yoyo's lock at ")]
+
+
+def test_a_lock_whose_yoyo_may_live_is_respected_and_named(empty_database: str) -> None:
+    with backend(empty_database) as database:
+        database.ensure_internal_schema_updated()
+        database._insert_lock_row(12345, 1)
+        with pytest.raises(
+            MigrationError, match=r"process 12345 took yoyo's lock .*these sessions: server process \d+ .*break-lock"
+        ):
+            migrate(empty_database, options=Options(wait=0.3))
+        assert objects(empty_database) == objects(empty_database) & {("schema", "public")}
+        database.break_lock()
     assert migrate(empty_database) == IDS
 
 

@@ -19,12 +19,14 @@ Not here: the order of a folder's files and what depends on what (kalshidb.migra
 
 import difflib
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import postgast
-from yoyo.migrations import read_sql_migration
+from yoyo.migrations import parse_metadata_from_sql_comments, read_sql_migration
 
 from kalshidb.migration.effects import Effect, Node, effect_of
 
@@ -74,6 +76,17 @@ class Statement:
         return self.text.splitlines()[0].rstrip()
 
 
+class Header(NamedTuple):
+    """What the comments before the first statement say."""
+
+    lines: tuple[str, ...]
+    """Without their dashes."""
+    depends: tuple[str, ...]
+    transactional: bool
+    irreversible: str | None
+    """Why it cannot be undone, where it is declared so (`-- irreversible: reason`); "" when the reason is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class SqlFile:
     """A migration or rollback file. Where it cannot be parsed, `statements` is empty and `problems` says why."""
@@ -106,11 +119,12 @@ def parse_text(sql: str) -> tuple[Statement, ...]:
         words = [token for token in postgast.scan(sql).tokens if token.token not in _COMMENTS]
     except postgast.PgQueryError as error:
         raise SqlSyntaxError(error.message, _line(raw, max(error.cursorpos - 1, 0))) from None
+    starts, ends = [word.start for word in words], [word.end for word in words]
     found = []
     for statement in tree.stmts:
-        begin = next(word.start for word in words if word.start >= statement.stmt_location)
+        begin = starts[bisect_left(starts, statement.stmt_location)]
         end = statement.stmt_location + statement.stmt_len if statement.stmt_len else len(raw)
-        last = max(word.end for word in words if word.end <= end)
+        last = ends[bisect_right(ends, end) - 1]
         text = raw[begin:last].decode().removesuffix(";").rstrip()
         kind = str(statement.stmt.WhichOneof("node"))
         found.append(Statement(text, _line(raw, begin), kind, effect_of(statement.stmt), statement.stmt))
@@ -132,27 +146,38 @@ def _line(raw: bytes, offset: int) -> int:
     return raw.count(b"\n", 0, offset) + 1
 
 
-def read_sql_file(path: Path) -> SqlFile:
-    """Read a migration (`NAME.sql`) or a rollback (`NAME.rollback.sql`). What is wrong with it comes back in `problems`."""
+def read_header(text: str) -> Header:
+    """Read yoyo's directives and ours. Much cheaper than to read the statements."""
+    directives, _, _ = parse_metadata_from_sql_comments(text)
+    lines = _header(text)
+    reasons = [match[2] for line in lines if (match := _DIRECTIVE.match(line)) and match[1] == "irreversible"]
+    return Header(
+        lines=tuple(re.sub(r"^\s*--\s?", "", line) for line in lines),
+        depends=tuple(directives.get("depends", "").split()),
+        transactional=directives.get("transactional", "true").strip().lower() != "false",
+        irreversible=" ".join(reasons) if reasons else None,
+    )
+
+
+def read_sql_file(path: Path, pieces: Sequence[str] | None = None) -> SqlFile:
+    """Read a migration (`NAME.sql`) or a rollback (`NAME.rollback.sql`). What is wrong with it comes back in `problems`.
+
+    `pieces`: the statements as yoyo split them, where that is known; to split a large file takes yoyo a while.
+    """
     is_rollback = path.name.endswith(ROLLBACK)
     identity = path.name.removesuffix(ROLLBACK) if is_rollback else path.stem
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        problem = Problem(
-            "encoding", path, 0, f"is not UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}; save it as UTF-8"
-        )
+        wrong = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
+        problem = Problem("encoding", path, 0, f"is not UTF-8: {wrong}; save it as UTF-8")
         return SqlFile(path, identity, is_rollback, "", problems=(problem,))
     problems: list[Problem] = []
     if text.startswith("\ufeff"):
-        problems.append(
-            Problem("encoding", path, 1, "begins with a byte order mark, which the server refuses; save it as UTF-8 without")
-        )
-    directives, _, yoyo_statements = read_sql_migration(str(path))
-    header = _header(text)
-    problems += _directive_problems(path, text, header)
-    transactional = directives.get("transactional", "true").strip().lower() != "false"
-    reasons = [match[2] for line in header if (match := _DIRECTIVE.match(line)) and match[1] == "irreversible"]
+        problems.append(Problem("encoding", path, 1, "begins with a byte order mark, which the server refuses; save it without"))
+    header = read_header(text)
+    problems += _directive_problems(path, text, len(header.lines))
+    yoyo_statements = tuple(read_sql_migration(str(path))[2] if pieces is None else pieces)
     try:
         statements = parse_text(text.removeprefix("\ufeff"))
     except SqlSyntaxError as error:
@@ -162,18 +187,18 @@ def read_sql_file(path: Path) -> SqlFile:
         if not statements:
             problems.append(Problem("empty", path, 0, "holds no statement"))
         problems += _split_problems(path, statements, yoyo_statements)
-        problems += _transaction_problems(path, statements, transactional=transactional, is_rollback=is_rollback)
+        problems += _transaction_problems(path, statements, transactional=header.transactional, is_rollback=is_rollback)
     return SqlFile(
         path,
         identity,
         is_rollback,
         text,
-        header=tuple(re.sub(r"^\s*--\s?", "", line) for line in header),
-        depends=tuple(directives.get("depends", "").split()),
-        transactional=transactional,
-        irreversible=" ".join(reasons) if reasons else None,
+        header=header.lines,
+        depends=header.depends,
+        transactional=header.transactional,
+        irreversible=header.irreversible,
         statements=statements,
-        yoyo_statements=tuple(yoyo_statements),
+        yoyo_statements=yoyo_statements,
         problems=tuple(problems),
     )
 
@@ -195,14 +220,14 @@ def _copy_hint(text: str) -> str:
     )
 
 
-def _directive_problems(path: Path, text: str, header: list[str]) -> list[Problem]:
+def _directive_problems(path: Path, text: str, header_length: int) -> list[Problem]:
     problems = []
     for number, line in enumerate(text.splitlines(), 1):
         match = _DIRECTIVE.match(line)
         if match is None:
             continue
         word, value = match[1], match[2]
-        if number > len(header):
+        if number > header_length:
             if word in DIRECTIVES:
                 problems.append(
                     Problem("directive", path, number, f"`-- {word}:` after the first statement is not read; move it to the top")
@@ -220,7 +245,7 @@ def _directive_problems(path: Path, text: str, header: list[str]) -> list[Proble
     return problems
 
 
-def _split_problems(path: Path, statements: tuple[Statement, ...], pieces: list[str]) -> list[Problem]:
+def _split_problems(path: Path, statements: tuple[Statement, ...], pieces: Sequence[str]) -> list[Problem]:
     """Compare yoyo's pieces with the statements: each piece must be one of them, or a comment."""
     counted = 0
     for piece in pieces:
