@@ -43,7 +43,7 @@ def run(conn: psycopg.Connection[Any], console: Console, *, seed: int = 7, marke
         def load(title: str) -> Report:
             begun = time.monotonic()
             with (
-                ExchangeClient(exchange.base_url, requests_per_second=None) as client,
+                ExchangeClient(exchange.base_url, limit=None) as client,
                 Intake(conn, f"demo {exchange.base_url}", origin="poll") as intake,
                 console.status(title) as status,
             ):

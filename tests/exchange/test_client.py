@@ -18,6 +18,9 @@ from kalshidb.exchange.client import (
     Answer,
     ExchangeClient,
     ExchangeError,
+    RateLimit,
+    Request,
+    TokenBucket,
     batch_candlestick_requests,
     candlestick_requests,
     candlestick_windows,
@@ -45,7 +48,7 @@ def exchange(shared_exchange: SimulatedExchange) -> SimulatedExchange:
 
 @pytest.fixture
 def client(exchange: SimulatedExchange) -> Iterator[ExchangeClient]:
-    with ExchangeClient(exchange.base_url, requests_per_second=None, max_retries=0) as client:
+    with ExchangeClient(exchange.base_url, limit=None, max_retries=0) as client:
         yield client
 
 
@@ -67,7 +70,7 @@ class Waiting:
 def patient(exchange: SimulatedExchange, waiting: Waiting, *, max_retries: int = 4) -> ExchangeClient:
     return ExchangeClient(
         exchange.base_url,
-        requests_per_second=None,
+        limit=None,
         max_retries=max_retries,
         clock=waiting,
         sleep=waiting.sleep,
@@ -103,7 +106,7 @@ def answering(reply: Callable[[str, dict[str, list[str]]], tuple[int, str]]) -> 
 
 
 def hasty(url: str) -> ExchangeClient:
-    return ExchangeClient(url, requests_per_second=None, max_retries=0)
+    return ExchangeClient(url, limit=None, max_retries=0)
 
 
 # One answer.
@@ -255,7 +258,7 @@ def test_an_exchange_that_is_not_there_is_an_error_without_a_status() -> None:
         port = unused.getsockname()[1]
     waiting = Waiting()
     with (
-        ExchangeClient(f"http://127.0.0.1:{port}", requests_per_second=None, max_retries=1, sleep=waiting.sleep) as client,
+        ExchangeClient(f"http://127.0.0.1:{port}", limit=None, max_retries=1, sleep=waiting.sleep) as client,
         pytest.raises(ExchangeError) as caught,
     ):
         client.status()
@@ -306,7 +309,7 @@ def test_a_429_between_two_pages_is_not_taken_for_the_end(exchange: SimulatedExc
 
 def test_requests_are_spaced(exchange: SimulatedExchange) -> None:
     waiting = Waiting()
-    with ExchangeClient(exchange.base_url, requests_per_second=5, clock=waiting, sleep=waiting.sleep) as client:
+    with ExchangeClient(exchange.base_url, limit=RateLimit(5), clock=waiting, sleep=waiting.sleep) as client:
         for _ in range(4):
             client.status()
         waiting.now += 10
@@ -314,10 +317,83 @@ def test_requests_are_spaced(exchange: SimulatedExchange) -> None:
     assert waiting.slept == pytest.approx([0.2, 0.2, 0.2])
 
 
+def test_a_bucket_lets_a_burst_through_and_then_the_rate() -> None:
+    bucket = TokenBucket(RateLimit(per_second=20, burst=40), now=100.0)
+    assert [bucket.take(100.0) for _ in range(40)] == [0.0] * 40
+    assert bucket.take(100.0) == pytest.approx(0.05)
+    assert bucket.take(100.0) == pytest.approx(0.10)
+    assert bucket.take(103.0) == 0.0  # 60 tokens later, of which 40 fit and two were owed
+
+
+def test_a_drained_bucket_makes_everybody_wait() -> None:
+    bucket = TokenBucket(RateLimit(per_second=20, burst=40), now=0.0)
+    bucket.drain(0.0, pause=3.0)
+    assert bucket.take(0.0) == pytest.approx(3.0)
+    assert bucket.take(0.0) == pytest.approx(3.05)
+
+
+def test_tiers_are_those_of_the_exchange() -> None:
+    assert RateLimit.of_tier("basic") == RateLimit(20, 40)
+    with pytest.raises(ValueError, match="no tier 'gold'; there are basic, advanced"):
+        RateLimit.of_tier("gold")
+    for wrong in ((0, 1), (-1, 1), (5, 0.5), (float("nan"), 1)):
+        with pytest.raises(ValueError, match="positive rate"):
+            RateLimit(*wrong)
+
+
+def test_too_many_requests_pause_everybody(exchange: SimulatedExchange) -> None:
+    waiting = Waiting()
+    limit = RateLimit(per_second=10, burst=10)
+    with ExchangeClient(exchange.base_url, limit=limit, clock=waiting, sleep=waiting.sleep, chance=lambda: 1.0) as client:
+        client.status()
+        assert waiting.slept == []
+        exchange.fail(429)
+        client.status()
+        client.status()
+    # The pause of the one that was refused, and then the plain rate for all: the burst is used up.
+    assert waiting.slept == pytest.approx([0.5, 0.1])
+
+
+# What was asked for.
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "stray"),
+    [
+        (request("/markets", "markets", event_ticker="KXA-1"), [{"event_ticker": "KXA-1"}, {"event_ticker": "KXA-2"}], "row 1 is of KXA-2"),
+        (request("/events", "events", series_ticker="KXA"), [{"series_ticker": "KXB"}], "row 0 is of KXB"),
+        (request("/markets/trades", "trades", ticker="KXA-1"), [{"ticker": "KXA-3"}], "asked for ticker KXA-1"),
+        (request("/markets", "markets", tickers=["KXA-1", "KXA-2"]), [{"ticker": "KXA-2"}, {"ticker": "KXA-3"}], "row 1 is of KXA-3"),
+        (request("/markets", "markets", tickers=["KXA-1", "KXA-2"]), [{"ticker": "KXA-2"}, {"title": "no name"}], None),
+        (request("/markets", "markets", status="open"), [{"ticker": "KXA-1", "status": "closed"}], None),
+    ],
+)  # fmt: skip
+def test_a_row_that_was_not_asked_for_is_an_error(question: Request, rows: list[dict[str, str]], stray: str | None) -> None:
+    page = json.dumps({question.items: rows, "cursor": ""})
+    with answering(lambda _path, _query: (200, page)) as url, hasty(url) as client:
+        if stray is None:
+            assert len(list(client.fetch([question]))) == 1
+        else:
+            with pytest.raises(ExchangeError, match=stray) as caught:
+                list(client.fetch([question]))
+            assert caught.value.code == "filter_ignored"
+
+
+def test_a_walk_that_is_cut_says_so(client: ExchangeClient) -> None:
+    cut: list[Request] = []
+    question = request("/markets", "markets", limit=10)
+    assert len(list(client.fetch([question], max_pages=2, on_cut=cut.append))) == 2
+    assert cut == [question]
+    cut.clear()
+    whole = len(list(client.fetch([question])))
+    assert len(list(client.fetch([question], max_pages=whole, on_cut=cut.append))) == whole
+    assert cut == []
+
+
 def test_a_limited_exchange_is_read_to_the_end_by_waiting() -> None:
     with (
         SimulatedExchange(markets=60, rate_limit=30) as limited,
-        ExchangeClient(limited.base_url, requests_per_second=None, chance=lambda: 0.05, max_retries=20) as client,
+        ExchangeClient(limited.base_url, limit=None, chance=lambda: 0.05, max_retries=20) as client,
     ):
         pages = list(client.pages("/markets", items="markets", limit=1))
         statuses = [served.status for served in limited.requests]

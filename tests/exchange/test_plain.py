@@ -52,7 +52,7 @@ def test_the_values_stand_in_the_order_of_the_tables() -> None:
 def client() -> Iterator[ExchangeClient]:
     with (
         SimulatedExchange(seed=7, markets=300) as exchange,
-        ExchangeClient(exchange.base_url, requests_per_second=None) as client,
+        ExchangeClient(exchange.base_url, limit=None) as client,
     ):
         yield client
 

@@ -166,7 +166,7 @@ def pull_world(
     with SimulatedExchange(seed=3, markets=markets, era=era) as exchange:
         moment = datetime.fromtimestamp(exchange.world.now / 1_000_000, UTC)
         with (
-            ExchangeClient(exchange.base_url, requests_per_second=None) as client,
+            ExchangeClient(exchange.base_url, limit=None) as client,
             Intake(conn, "the simulated exchange", origin="poll") as intake,
         ):
             pull(client, intake, Scope(moment - timedelta(days=1000), moment, period), seen_at=lambda _: moment)

@@ -35,6 +35,12 @@ MAX_LISTED_TICKERS = 200
 MAX_PAGES = 100_000
 MAX_EMPTY_PAGES = 10
 
+KEYLESS_PER_SECOND = 5.0
+"""Requests a second without an API key that were never refused; the exchange documents no number."""
+TOKENS_A_REQUEST = 10
+TIERS = {"basic": 200, "advanced": 300, "expert": 600, "premier": 1_000, "paragon": 2_000, "prime": 4_000, "prestige": 6_000}
+"""Read tokens a second of the exchange's tiers of API keys; the bucket holds two seconds' worth. A read costs 10."""
+
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 
@@ -215,6 +221,60 @@ def is_passing(status: int) -> bool:
     return status == 429 or status >= 500
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How fast requests may go: so many a second over time, and at most `burst` at once after a rest."""
+
+    per_second: float
+    burst: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a limit under which nothing is ever sent."""
+        if not self.per_second > 0 or not self.burst >= 1:
+            raise ValueError(f"a rate limit needs a positive rate and a burst of at least 1: {self}")
+
+    @classmethod
+    def of_tier(cls, tier: str) -> Self:
+        """Return the limit of a tier of API keys.
+
+        Raises:
+            ValueError: there is no such tier.
+        """
+        if tier not in TIERS:
+            raise ValueError(f"no tier {tier!r}; there are {', '.join(TIERS)}")
+        per_second = TIERS[tier] / TOKENS_A_REQUEST
+        return cls(per_second, 2 * per_second)
+
+
+KEYLESS = RateLimit(KEYLESS_PER_SECOND)
+
+
+class TokenBucket:
+    """When the next request may go; no I/O. Give it the time, it answers how long to wait."""
+
+    def __init__(self, limit: RateLimit, now: float) -> None:
+        """Begin with a full bucket."""
+        self._limit = limit
+        self._tokens = limit.burst
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one request's worth and return the seconds until it may be sent."""
+        self._fill(now)
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._limit.per_second)
+
+    def drain(self, now: float, pause: float) -> None:
+        """Let nothing go for so many seconds, whoever asks: the exchange said that it was too much."""
+        self._fill(now)
+        self._tokens = min(self._tokens, 1 - pause * self._limit.per_second)
+
+    def _fill(self, now: float) -> None:
+        rested = max(0.0, now - self._at) * self._limit.per_second
+        self._at = max(self._at, now)
+        self._tokens = min(self._limit.burst, self._tokens + rested)
+
+
 def retry_delay(attempt: int, chance: float) -> float:
     """Return the seconds to wait after failed attempt 0, 1, …: exponential with full jitter, `chance` being 0 to 1.
 
@@ -237,6 +297,25 @@ def refusal(answer: Answer) -> ExchangeError:
         message = ": ".join(str(error[name]) for name in ("message", "details") if error.get(name))
     code = code or ("too_many_requests" if answer.status == 429 else f"http_{answer.status}")
     return ExchangeError(answer.status, code, message, answer.url)
+
+
+_NAMED_BY = {"ticker": ("ticker", "market_ticker"), "tickers": ("ticker",), "series_ticker": ("series_ticker",),
+             "event_ticker": ("event_ticker",)}  # fmt: skip
+
+
+def stray_row(question: Request, items: Sequence[Any]) -> str | None:
+    """Return what is wrong with the first row that was not asked for, or None.
+
+    The exchange answers 200 with everything where it does not know a filter. Only names are looked at: what is open when it is
+    listed may have closed since.
+    """
+    asked = {name: set(value.split(",")) for name, value in question.params if name in _NAMED_BY}
+    for filtered, wanted in asked.items():
+        for place, item in enumerate(items):
+            named = next((item[name] for name in _NAMED_BY[filtered] if isinstance(item, dict) and item.get(name)), None)
+            if named is not None and named not in wanted:
+                return f"asked for {filtered} {', '.join(sorted(wanted))[:200]}, row {place} is of {str(named)[:200]}"
+    return None
 
 
 class Paging:
@@ -265,6 +344,8 @@ class Paging:
             items = [] if document[name] is None else document[name]
         if not isinstance(items, list):
             raise ExchangeError(answer.status, "no_items", f"a page without a list of {name}", answer.url)
+        if stray := stray_row(self._first, items):
+            raise ExchangeError(answer.status, "filter_ignored", stray, answer.url)
         cursor = document.get("cursor") or ""
         if not cursor:
             self.upcoming = None
@@ -291,7 +372,8 @@ class ExchangeClient:
         base_url: up to and with `/trade-api/v2`.
         timeout: seconds for connecting, and between two pieces of an answer.
         max_retries: further attempts after the first.
-        requests_per_second: evenly spaced; None for as fast as answers come. 5 without an API key was never refused.
+        limit: how fast requests may go; None for as fast as answers come.
+        auth: signs requests (kalshidb.exchange.signing); None for the public endpoints.
         transport: what httpx sends with, for tests.
         clock, sleep, chance: time in seconds, waiting, and the jitter from 0 to 1, for tests.
     """
@@ -302,26 +384,25 @@ class ExchangeClient:
         *,
         timeout: float = 30.0,
         max_retries: int = 6,
-        requests_per_second: float | None = 5,
+        limit: RateLimit | None = KEYLESS,
+        auth: httpx.Auth | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is sent before the first question."""
-        if requests_per_second is not None and requests_per_second <= 0:
-            raise ValueError(f"requests_per_second must be positive: {requests_per_second}")
         self.base_url = base_url.rstrip("/")
-        self._interval = 0.0 if requests_per_second is None else 1 / requests_per_second
+        self._bucket = None if limit is None else TokenBucket(limit, clock())
         self._max_retries = max_retries
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._free_at = -math.inf
         self._pace = threading.Lock()
         self._http = httpx.Client(
             headers={"User-Agent": f"kalshidb/{__version__}", "Accept": "application/json"},
             timeout=timeout,
+            auth=auth,
             transport=transport,
             # A proxy of the environment is for the outside: a simulated exchange is never behind it.
             mounts={"all://127.0.0.1": None, "all://localhost": None},
@@ -353,15 +434,31 @@ class ExchangeClient:
         """
         return self.fetch([request(path, items, **params)])
 
-    def fetch(self, questions: Iterable[Request]) -> Iterator[Answer]:
-        """Return the answers to requests in order, all pages of each."""
+    def fetch(
+        self, questions: Iterable[Request], *, max_pages: int | None = None, on_cut: Callable[[Request], object] = lambda _: None
+    ) -> Iterator[Answer]:
+        """Return the answers to requests in order, all pages of each.
+
+        Args:
+            questions: the requests; paged ones name their items.
+            max_pages: stop each question after so many pages.
+            on_cut: called with the question for which there would have been more pages.
+
+        Raises:
+            ExchangeError: also where a row is not what was asked for (`filter_ignored`): the exchange answers some filters
+                that it does not know with everything.
+        """
         for question in questions:
             if question.items is None:
                 yield self.send(question)
                 continue
-            paging = Paging(question)
+            paging, pages = Paging(question), 0
             while paging.upcoming is not None:
+                if pages == max_pages:
+                    on_cut(question)
+                    break
                 answer = self.send(paging.upcoming)
+                pages += 1
                 paging.turn(answer)
                 yield answer
 
@@ -381,6 +478,9 @@ class ExchangeClient:
                 raise failure
             delay = retry_delay(attempt, self._chance())
             log.info("%s failed (%s), attempt %d; again in %.1f s", question.path, failure.code, attempt + 1, delay)
+            if failure.status == 429 and self._bucket is not None:
+                with self._pace:  # too much was asked by all threads together, so all of them pause
+                    self._bucket.drain(self._clock(), delay)
             self._sleep(delay)
             attempt += 1
 
@@ -400,14 +500,12 @@ class ExchangeClient:
         return answer if response.is_success else refusal(answer)
 
     def _wait_for_turn(self) -> None:
-        if not self._interval:
+        if self._bucket is None:
             return
         with self._pace:
-            now = self._clock()
-            turn = max(now, self._free_at)
-            self._free_at = turn + self._interval
-        if turn > now:
-            self._sleep(turn - now)
+            pause = self._bucket.take(self._clock())
+        if pause:
+            self._sleep(pause)
 
     # The exchange, series and events.
 
