@@ -4,6 +4,8 @@ DROP VIEW research.active_models;
 DROP TABLE research.probability_models;
 DROP VIEW research.active_strategies;
 DROP TABLE research.strategies;
+DROP FUNCTION research.version_order(research.version);
 DROP DOMAIN research.version;
+DROP FUNCTION research.refuse_status_change();
 DROP FUNCTION research.refuse_config_change();
 DROP SCHEMA research;

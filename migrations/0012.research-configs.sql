@@ -2,7 +2,8 @@
 --
 -- Why: an A/B comparison and the attribution of a trade are worth nothing when the parameters behind a version moved afterwards. So name,
 -- version, type and config of a strategy or model are fixed from the first moment, held by a trigger and not by good will; a change
--- is a new version. Status and metrics go on moving. An as-of policy says which quote a backtest may know at a moment; a run points to
+-- is a new version. Status and metrics go on moving; the status never returns to draft and never leaves deprecated, for what was run is no
+-- draft and what was retired stays so. An as-of policy says which quote a backtest may know at a moment; a run points to
 -- it, so it is fixed as well.
 -- Locks: creates only.
 -- Undo: loses the configs; what was traded with them loses its explanation. Refused by the later tables that point here.
@@ -38,9 +39,59 @@ $$;
 COMMENT ON FUNCTION research.refuse_config_change() IS
     'Trigger of immutable configs: refuses a change of the named columns (constraint <table>_immutable_config).';
 
+CREATE FUNCTION research.refuse_status_change() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF OLD.status <> NEW.status AND (NEW.status = 'draft' OR OLD.status = 'deprecated') THEN
+        RAISE EXCEPTION '%.%.status cannot go from % to %', TG_TABLE_SCHEMA, TG_TABLE_NAME, OLD.status, NEW.status
+            USING
+                ERRCODE = 'restrict_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                COLUMN = 'status',
+                CONSTRAINT = TG_TABLE_NAME || '_lifecycle',
+                DETAIL = format('The row is %s.', left(to_jsonb(OLD)::text, 500)),
+                HINT = CASE
+                    WHEN OLD.status = 'deprecated' THEN 'What was retired stays so: insert a new version, with the same config if it should be used again.'
+                    ELSE 'What left the drafts was used: insert a new version as a draft.'
+                END;
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+COMMENT ON FUNCTION research.refuse_status_change() IS
+    'Trigger of configs with a status: nothing returns to draft, nothing leaves deprecated (constraint <table>_lifecycle).';
+
 CREATE DOMAIN research.version AS text
-    CONSTRAINT version_form_check CHECK (VALUE ~ '^v?\d+\.\d+(\.\d+)?([-+][0-9A-Za-z.-]+)?$');
+    CONSTRAINT version_form_check CHECK (VALUE ~ '^v?\d+\.\d+(\.\d+)?(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$');
 COMMENT ON DOMAIN research.version IS 'A semantic version, with or without the v: v1.0, v1.1, 2.0.3-rc1.';
+
+CREATE FUNCTION research.version_order(version research.version) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    -- Numbers are padded so that they compare as numbers; what comes before a release ends in a character below the release's '~'.
+    SELECT concat(
+        lpad(part[1], greatest(20, length(part[1])), '0'), '.',
+        lpad(part[2], greatest(20, length(part[2])), '0'), '.',
+        lpad(COALESCE(part[3], '0'), greatest(20, length(part[3])), '0'), ' ',
+        CASE
+            WHEN part[4] IS NULL THEN '~'
+            ELSE (
+                SELECT string_agg(
+                    CASE WHEN word ~ '^\d+$' THEN '0' || lpad(word, greatest(20, length(word)), '0') ELSE '1' || word END,
+                    ' ' ORDER BY place
+                )
+                FROM string_to_table(part[4], '.') WITH ORDINALITY AS words (word, place)
+            )
+        END
+    )
+    FROM regexp_match(version, '^v?(\d+)\.(\d+)(?:\.(\d+))?(?:-([^+]*))?') AS parts (part)
+);
+COMMENT ON FUNCTION research.version_order(research.version) IS
+    'Text that sorts (COLLATE "C") as versions do: v1.9 < v1.10, 2.0.0-rc1 < 2.0.0; what follows + does not count.';
 
 CREATE TABLE research.strategies (
     strategy_id         bigint                  NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -96,6 +147,10 @@ CREATE TRIGGER strategies_immutable_config
         'strategy_id', 'strategy_name', 'strategy_version', 'strategy_type', 'sport', 'config', 'created_at'
     );
 COMMENT ON TRIGGER strategies_immutable_config ON research.strategies IS 'A version stays what it was when it was traded.';
+CREATE TRIGGER strategies_lifecycle
+    BEFORE UPDATE OF status ON research.strategies
+    FOR EACH ROW EXECUTE FUNCTION research.refuse_status_change();
+COMMENT ON TRIGGER strategies_lifecycle ON research.strategies IS 'What was used is no draft, what was retired stays so.';
 CREATE TRIGGER strategies_append_only
     BEFORE DELETE ON research.strategies
     FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
@@ -179,6 +234,10 @@ CREATE TRIGGER probability_models_immutable_config
         'model_id', 'model_name', 'model_version', 'model_type', 'sport', 'config', 'created_at'
     );
 COMMENT ON TRIGGER probability_models_immutable_config ON research.probability_models IS 'A version stays what it was when it was traded.';
+CREATE TRIGGER probability_models_lifecycle
+    BEFORE UPDATE OF status ON research.probability_models
+    FOR EACH ROW EXECUTE FUNCTION research.refuse_status_change();
+COMMENT ON TRIGGER probability_models_lifecycle ON research.probability_models IS 'What was used is no draft, what was retired stays so.';
 CREATE TRIGGER probability_models_append_only
     BEFORE DELETE ON research.probability_models
     FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
@@ -225,6 +284,7 @@ CREATE TABLE research.probability_matrices (
     source                      text,
     methodology                 text,
     created_at                  timestamptz                 NOT NULL DEFAULT statement_timestamp(),
+    updated_at                  timestamptz                 NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT probability_matrices_pkey PRIMARY KEY (probability_id),
     -- Its order is the lookup's: category, subcategory, version, state, bucket.
     CONSTRAINT probability_matrices_natural_key UNIQUE NULLS NOT DISTINCT
@@ -248,7 +308,8 @@ COMMENT ON COLUMN research.probability_matrices.confidence_interval_upper IS 'Up
 COMMENT ON COLUMN research.probability_matrices.sample_size IS 'Past cases behind it.';
 COMMENT ON COLUMN research.probability_matrices.source IS 'Where the past cases come from.';
 COMMENT ON COLUMN research.probability_matrices.methodology IS 'How it was computed.';
-COMMENT ON COLUMN research.probability_matrices.created_at IS 'When the cell was written, UTC.';
+COMMENT ON COLUMN research.probability_matrices.created_at IS 'When the cell was first written, UTC.';
+COMMENT ON COLUMN research.probability_matrices.updated_at IS 'When it last changed, UTC.';
 
 CREATE TABLE research.asof_policies (
     asof_policy_id          text            NOT NULL,

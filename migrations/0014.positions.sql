@@ -53,6 +53,9 @@ CREATE TABLE trading.positions (
     CONSTRAINT positions_pkey PRIMARY KEY (environment, position_id),
     CONSTRAINT positions_position_id_key UNIQUE (position_id),
     CONSTRAINT positions_natural_key UNIQUE (market_ticker, environment, platform_id, side, entry_time),
+    -- For the fills of 0015, which may only be filed under a position of their own market and venue.
+    CONSTRAINT positions_environment_position_id_market_ticker_platform_id_key
+        UNIQUE (environment, position_id, market_ticker, platform_id),
     CONSTRAINT positions_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
     CONSTRAINT positions_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
     CONSTRAINT positions_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies (strategy_id),
@@ -72,6 +75,22 @@ COMMENT ON COLUMN trading.positions.model_id IS 'The exact model version behind 
 COMMENT ON COLUMN trading.positions.reason IS 'Why it was entered, for people.';
 COMMENT ON COLUMN trading.positions.created_at IS 'When the row was written, UTC.';
 COMMENT ON COLUMN trading.positions.updated_at IS 'When a version or an exit was last added, UTC; each writer moves it first, which makes them take turns.';
+
+-- Serves research.compare_strategy_versions, research.refresh_strategy_metrics.
+CREATE INDEX positions_strategy_id_idx ON trading.positions (strategy_id);
+-- Serves research.compare_model_versions.
+CREATE INDEX positions_model_id_idx ON trading.positions (model_id);
+
+-- The columns are named twice: a version that moves updated_at alone pays nothing.
+CREATE TRIGGER positions_immutable_config
+    BEFORE UPDATE OF
+        environment, position_id, platform_id, market_ticker, side, entry_price, entry_time, strategy_id, model_id, created_at
+    ON trading.positions
+    FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change(
+        'environment', 'position_id', 'platform_id', 'market_ticker', 'side', 'entry_price', 'entry_time', 'strategy_id', 'model_id',
+        'created_at'
+    );
+COMMENT ON TRIGGER positions_immutable_config ON trading.positions IS 'What was entered, with which money and why by which version, stays so.';
 
 CREATE TABLE trading.position_versions (
     environment         trading.environment     NOT NULL,
@@ -105,7 +124,7 @@ CREATE TABLE trading.position_versions (
     CONSTRAINT position_versions_quantity_check CHECK (quantity > 0),
     CONSTRAINT position_versions_fees_check CHECK (fees >= 0),
     CONSTRAINT position_versions_status_check CHECK (status IN ('open', 'closed', 'settled')),
-    CONSTRAINT position_versions_open_exit_time_check CHECK (status <> 'open' OR exit_time IS NULL),
+    CONSTRAINT position_versions_open_exit_time_check CHECK ((status = 'open') = (exit_time IS NULL)),
     CONSTRAINT position_versions_exit_priority_check CHECK (exit_priority = trading.priority_of(exit_reason)),
     CONSTRAINT position_versions_trailing_stop_state_check CHECK (jsonb_typeof(trailing_stop_state) = 'object')
 );
@@ -120,12 +139,12 @@ COMMENT ON COLUMN trading.position_versions.quantity IS 'Contracts that entered 
 COMMENT ON COLUMN trading.position_versions.fees IS 'Fees paid so far, dollars; null when unknown.';
 COMMENT ON COLUMN trading.position_versions.status IS 'open, closed (sold) or settled (paid out by the venue).';
 COMMENT ON COLUMN trading.position_versions.current_price IS 'Latest price seen by the monitor, dollars for the side that is held; null before the first look.';
-COMMENT ON COLUMN trading.position_versions.unrealized_pnl IS 'Profit of the remaining contracts at current_price, dollars.';
+COMMENT ON COLUMN trading.position_versions.unrealized_pnl IS 'Profit of the remaining contracts at current_price, before fees, dollars.';
 COMMENT ON COLUMN trading.position_versions.unrealized_pnl_pct IS '(current_price - entry_price) / entry_price, a fraction: 0.1234 = 12.34 %; null when the entry was free.';
-COMMENT ON COLUMN trading.position_versions.realized_pnl IS 'Profit of the contracts that left, dollars; null while none did.';
+COMMENT ON COLUMN trading.position_versions.realized_pnl IS 'Profit of the contracts that left, before fees, dollars; null while none did.';
 COMMENT ON COLUMN trading.position_versions.exit_price IS 'Average price of the contracts that left, dollars; null while none did.';
 COMMENT ON COLUMN trading.position_versions.exit_time IS 'When the last contract left or was settled, UTC; null while open.';
-COMMENT ON COLUMN trading.position_versions.trailing_stop_state IS 'Trailing stop: active, activation_price, peak_price, current_stop_price, current_distance; prices in dollars as text. Null when there is none.';
+COMMENT ON COLUMN trading.position_versions.trailing_stop_state IS 'Trailing stop: active, activation_price, peak_price, current_stop_price in dollars for the side that is held, current_distance as a fraction of the peak (or stop_distance in dollars), all as text. Null when there is none. [json: kalshidb.documents:TrailingStop]';
 COMMENT ON COLUMN trading.position_versions.exit_reason IS 'Condition that triggered the exit; null while none did.';
 COMMENT ON COLUMN trading.position_versions.exit_priority IS 'Priority of that condition; null while none triggered.';
 COMMENT ON COLUMN trading.position_versions.close_reason IS 'Why it was closed, for people.';
@@ -140,6 +159,39 @@ CREATE INDEX position_versions_open_idx ON trading.position_versions (environmen
 -- Serves trading.daily_pnl, trading.best_markets.
 CREATE INDEX position_versions_exit_time_idx ON trading.position_versions (environment, exit_time)
     WHERE valid_to IS NULL AND status <> 'open';
+
+CREATE FUNCTION trading.advanced_trailing_stop(state jsonb, price market_data.price) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    SELECT CASE
+        WHEN NOT is_active THEN state || jsonb_build_object('active', false)
+        ELSE state || jsonb_build_object(
+            'active', true,
+            'peak_price', trim_scale(peak)::text,
+            -- greatest() leaves a null out: the first stop is the one below the peak.
+            'current_stop_price', trim_scale(greatest(
+                (state ->> 'current_stop_price')::numeric,
+                CASE
+                    WHEN state ->> 'stop_distance' IS NOT NULL THEN greatest(peak - (state ->> 'stop_distance')::numeric, 0)
+                    ELSE round(peak * (1 - (state ->> 'current_distance')::numeric), 6)
+                END
+            ))::text
+        )
+    END
+    FROM (
+        SELECT
+            COALESCE((state ->> 'active')::boolean, false) OR price >= COALESCE((state ->> 'activation_price')::numeric, 0) AS is_active,
+            greatest((state ->> 'peak_price')::numeric, price) AS peak
+    ) AS seen
+);
+COMMENT ON FUNCTION trading.advanced_trailing_stop(jsonb, market_data.price) IS
+    'The trailing stop after a price of the side that is held: active from activation_price on, the stop follows the peak at its distance and never falls.';
+
+CREATE FUNCTION trading.trailing_stop_is_hit(state jsonb, price market_data.price) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN COALESCE((state ->> 'active')::boolean AND price <= (state ->> 'current_stop_price')::numeric, false);
+COMMENT ON FUNCTION trading.trailing_stop_is_hit(jsonb, market_data.price) IS
+    'Whether a price of the side that is held is at or below the stop, and the stop is active.';
 
 CREATE TABLE trading.position_exits (
     environment             trading.environment     NOT NULL,
@@ -213,7 +265,7 @@ COMMENT ON COLUMN trading.exit_attempts.timeout_seconds IS 'Seconds that were wa
 COMMENT ON COLUMN trading.exit_attempts.success IS 'Whether it filled; null when unknown.';
 COMMENT ON COLUMN trading.exit_attempts.created_at IS 'When the row was written, UTC.';
 
--- Serves trading.attempts_by_condition.
+-- Serves trading.attempts_between, trading.attempts_by_condition.
 CREATE INDEX exit_attempts_attempted_at_idx ON trading.exit_attempts (environment, attempted_at);
 
 CREATE FUNCTION trading.refuse_overexit() RETURNS trigger
@@ -223,12 +275,23 @@ AS $$
 DECLARE
     entered numeric;
     exited  numeric;
+    state   text;
 BEGIN
+    -- A retry of an exit that is stored is for the primary key to judge, and changes nothing.
+    IF TG_TABLE_NAME = 'position_exits' THEN
+        IF EXISTS (
+            SELECT FROM trading.position_exits
+            WHERE environment = NEW.environment AND position_id = NEW.position_id AND exited_at = NEW.exited_at
+        ) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+
     -- The one row that all writers of a position change first: they take turns, at every isolation level.
     UPDATE trading.positions SET updated_at = clock_timestamp()
     WHERE environment = NEW.environment AND position_id = NEW.position_id;
 
-    SELECT quantity INTO entered
+    SELECT quantity, status INTO entered, state
     FROM trading.position_versions
     WHERE environment = NEW.environment AND position_id = NEW.position_id AND valid_to IS NULL;
 
@@ -237,7 +300,7 @@ BEGIN
     WHERE environment = NEW.environment AND position_id = NEW.position_id;
 
     IF TG_TABLE_NAME = 'position_exits' THEN
-        -- A retry of an exit that is stored is for the primary key to judge.
+        -- Or it was stored while this one waited.
         IF EXISTS (
             SELECT FROM trading.position_exits
             WHERE environment = NEW.environment AND position_id = NEW.position_id AND exited_at = NEW.exited_at
@@ -245,6 +308,10 @@ BEGIN
             RETURN NEW;
         END IF;
         exited := exited + NEW.quantity_exited;
+        -- What the venue paid out is no exit, and leaves no room for one.
+        IF state = 'settled' THEN
+            entered := exited - NEW.quantity_exited;
+        END IF;
     ELSIF NEW.valid_to IS NULL THEN
         entered := NEW.quantity;
     ELSE
@@ -252,8 +319,8 @@ BEGIN
     END IF;
 
     IF entered IS NULL OR exited > entered THEN
-        RAISE EXCEPTION 'position % (%) cannot lose % contracts: % entered it', NEW.position_id, NEW.environment, exited,
-            COALESCE(entered::text, 'no version says that any')
+        RAISE EXCEPTION 'position % (%) cannot lose % contracts: %', NEW.position_id, NEW.environment, exited,
+            CASE WHEN state = 'settled' THEN 'it is settled, none is left' ELSE COALESCE(entered::text, 'no version says that any') || ' entered it' END
             USING
                 ERRCODE = 'check_violation',
                 SCHEMA = TG_TABLE_SCHEMA,
@@ -309,6 +376,320 @@ CREATE TRIGGER exit_attempts_truncate
     FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
 COMMENT ON TRIGGER exit_attempts_truncate ON trading.exit_attempts IS 'An attempt that happened stays.';
 
+CREATE FUNCTION trading.held_position(environment trading.environment, position_id bigint) RETURNS trading.position_versions
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    state trading.position_versions;
+BEGIN
+    -- First the row that all writers of a position change first; then, in a statement of its own, what the one before left.
+    UPDATE trading.positions AS stored SET updated_at = clock_timestamp()
+    WHERE stored.environment = held_position.environment AND stored.position_id = held_position.position_id;
+
+    SELECT version.* INTO state
+    FROM trading.position_versions AS version
+    WHERE version.environment = held_position.environment
+        AND version.position_id = held_position.position_id
+        AND version.valid_to IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no position % (%)', held_position.position_id, held_position.environment
+            USING
+                ERRCODE = 'no_data_found',
+                SCHEMA = 'trading',
+                TABLE = 'positions',
+                HINT = 'Open it first (trading.open_position), and look whether the environment is the one that it was opened in.';
+    END IF;
+    RETURN state;
+END;
+$$;
+COMMENT ON FUNCTION trading.held_position(trading.environment, bigint) IS
+    'The current version of a position, after its row is locked: nobody else writes the position until the transaction ends.';
+
+CREATE FUNCTION trading.begin_position_version(state trading.position_versions) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    -- In one statement, at whose end the chain is whole again; counting makes the insert wait for the room that is made.
+    WITH closed AS (
+        UPDATE trading.position_versions AS version
+        SET valid_to = (state).valid_from
+        WHERE version.environment = (state).environment
+            AND version.position_id = (state).position_id
+            AND version.valid_to IS NULL
+        RETURNING version.position_id
+    )
+    INSERT INTO trading.position_versions (
+        environment, position_id, valid_from, quantity, fees, status, current_price, unrealized_pnl, unrealized_pnl_pct, realized_pnl,
+        exit_price, exit_time, trailing_stop_state, exit_reason, exit_priority, close_reason, last_update, created_at
+    )
+    SELECT
+        (state).environment, (state).position_id, (state).valid_from, (state).quantity, (state).fees, (state).status,
+        (state).current_price, (state).unrealized_pnl, (state).unrealized_pnl_pct, (state).realized_pnl, (state).exit_price,
+        (state).exit_time, (state).trailing_stop_state, (state).exit_reason, (state).exit_priority, (state).close_reason,
+        (state).last_update, clock_timestamp()
+    WHERE (SELECT count(*) FROM closed) = 1;
+END;
+COMMENT ON FUNCTION trading.begin_position_version(trading.position_versions) IS
+    'Ends the current version of a position where the given one begins. For functions that hold the position (trading.held_position).';
+
+CREATE FUNCTION trading.record_exit(
+    environment         trading.environment,
+    position_id         bigint,
+    exited_at           timestamptz,
+    exit_condition      trading.exit_condition,
+    quantity_exited     market_data.contracts,
+    exit_price          market_data.price,
+    fees                market_data.money,
+    close_reason        text,
+    OUT outcome             text,
+    OUT status              text,
+    OUT quantity_left       numeric,
+    OUT remaining_quantity  numeric,
+    OUT realized_pnl        numeric
+)
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    state   trading.position_versions;
+    held    trading.positions;
+    known   trading.position_exits;
+    sold    record;
+BEGIN
+    SELECT version.* INTO state
+    FROM trading.position_exits AS exits
+    JOIN trading.position_versions AS version
+        ON version.environment = exits.environment
+        AND version.position_id = exits.position_id
+        AND version.valid_to IS NULL
+    WHERE exits.environment = record_exit.environment
+        AND exits.position_id = record_exit.position_id
+        AND exits.exited_at = record_exit.exited_at;
+    IF NOT FOUND THEN  -- else it is a retry, which needs no lock: an exit that is stored stays
+        state := trading.held_position(record_exit.environment, record_exit.position_id);
+    END IF;
+
+    SELECT positions.* INTO STRICT held
+    FROM trading.positions
+    WHERE positions.environment = state.environment AND positions.position_id = state.position_id;
+
+    SELECT exits.* INTO known
+    FROM trading.position_exits AS exits
+    WHERE exits.environment = state.environment
+        AND exits.position_id = state.position_id
+        AND exits.exited_at = record_exit.exited_at;
+    IF FOUND THEN
+        IF known.exit_condition <> record_exit.exit_condition OR known.exit_price <> record_exit.exit_price
+            OR known.quantity_exited <> record_exit.quantity_exited THEN
+            RAISE EXCEPTION 'position % (%) has another exit at % already', state.position_id, state.environment, known.exited_at
+                USING
+                    ERRCODE = 'unique_violation',
+                    SCHEMA = 'trading',
+                    TABLE = 'position_exits',
+                    CONSTRAINT = 'position_exits_pkey',
+                    DETAIL = format('Stored is %s.', to_jsonb(known)),
+                    HINT = 'An exit that happened stays. Was it another one, then give its own time, be it a microsecond later.';
+        END IF;
+        outcome := 'unchanged';
+        quantity_left := known.quantity_exited;
+    ELSE
+        SELECT
+            COALESCE(record_exit.quantity_exited, state.quantity - COALESCE(sum(exits.quantity_exited), 0)) INTO quantity_left
+        FROM trading.position_exits AS exits
+        WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+
+        INSERT INTO trading.position_exits (
+            environment, position_id, exited_at, exit_condition, exit_priority, quantity_exited, exit_price, unrealized_pnl_at_exit
+        )
+        VALUES (
+            state.environment, state.position_id, record_exit.exited_at, record_exit.exit_condition,
+            trading.priority_of(record_exit.exit_condition), quantity_left, record_exit.exit_price,
+            quantity_left * (record_exit.exit_price - held.entry_price)
+        );
+        outcome := 'written';
+    END IF;
+
+    SELECT
+        sum(exits.quantity_exited) AS quantity,
+        sum(exits.quantity_exited * exits.exit_price) AS proceeds,
+        sum(exits.quantity_exited * (exits.exit_price - held.entry_price)) AS pnl,
+        max(exits.exited_at) AS last_at
+    INTO sold
+    FROM trading.position_exits AS exits
+    WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+
+    IF outcome = 'written' THEN
+        -- An exit that is told late takes effect when it is told: the states in between were what was known.
+        state.valid_from := greatest(record_exit.exited_at, state.valid_from + interval '1 microsecond');
+        state.fees := state.fees + COALESCE(record_exit.fees, 0);
+        state.realized_pnl := sold.pnl;
+        state.exit_price := sold.proceeds / sold.quantity;
+        state.exit_reason := record_exit.exit_condition;
+        state.exit_priority := trading.priority_of(record_exit.exit_condition);
+        state.unrealized_pnl := (state.quantity - sold.quantity) * (state.current_price - held.entry_price);
+        IF sold.quantity = state.quantity THEN
+            state.status := 'closed';
+            state.exit_time := sold.last_at;
+            state.close_reason := record_exit.close_reason;
+        END IF;
+        PERFORM trading.begin_position_version(state);
+    END IF;
+    status := state.status;
+    remaining_quantity := CASE WHEN state.status = 'settled' THEN 0 ELSE state.quantity - sold.quantity END;
+    realized_pnl := state.realized_pnl;
+END;
+$$;
+COMMENT ON FUNCTION trading.record_exit(
+    trading.environment, bigint, timestamptz, trading.exit_condition, market_data.contracts, market_data.price, market_data.money, text
+) IS
+    'Contracts leave a position: adds the exit, and begins the version of the position that follows from it, closed when nothing is left. A quantity of null is all that is left. The same exit again is unchanged; fees are dollars and null is none.';
+
+CREATE FUNCTION trading.settle_position(
+    environment     trading.environment,
+    position_id     bigint,
+    settled_at      timestamptz,
+    payout          market_data.price,
+    fees            market_data.money,
+    OUT outcome         text,
+    OUT quantity_paid   numeric,
+    OUT realized_pnl    numeric
+)
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    state   trading.position_versions;
+    held    trading.positions;
+    sold    record;
+    pnl     numeric;
+BEGIN
+    state := trading.held_position(settle_position.environment, settle_position.position_id);
+
+    SELECT positions.* INTO STRICT held
+    FROM trading.positions
+    WHERE positions.environment = state.environment AND positions.position_id = state.position_id;
+
+    SELECT
+        COALESCE(sum(exits.quantity_exited), 0) AS quantity,
+        COALESCE(sum(exits.quantity_exited * exits.exit_price), 0) AS proceeds
+    INTO sold
+    FROM trading.position_exits AS exits
+    WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+    quantity_paid := state.quantity - sold.quantity;
+    pnl := round(sold.proceeds + quantity_paid * settle_position.payout - state.quantity * held.entry_price, 6);
+
+    IF state.status = 'closed' OR (state.status = 'settled' AND state.realized_pnl <> pnl) THEN
+        RAISE EXCEPTION 'position % (%) is % since % with a profit of % dollars', state.position_id, state.environment, state.status,
+            state.exit_time, state.realized_pnl
+            USING
+                ERRCODE = 'restrict_violation',
+                SCHEMA = 'trading',
+                TABLE = 'position_versions',
+                CONSTRAINT = 'position_versions_settle_once',
+                HINT = 'Only what is still held is paid out, and once. A result that was amended is a new version: trading.change_position.';
+    END IF;
+    realized_pnl := pnl;
+    outcome := 'unchanged';
+    IF state.status = 'open' THEN
+        state.valid_from := greatest(settle_position.settled_at, state.valid_from + interval '1 microsecond');
+        state.status := 'settled';
+        state.fees := state.fees + COALESCE(settle_position.fees, 0);
+        state.realized_pnl := pnl;
+        state.exit_price := (sold.proceeds + quantity_paid * settle_position.payout) / state.quantity;
+        state.exit_time := settle_position.settled_at;
+        state.current_price := settle_position.payout;
+        state.unrealized_pnl := 0;
+        state.unrealized_pnl_pct := (settle_position.payout - held.entry_price) / NULLIF(held.entry_price, 0);
+        PERFORM trading.begin_position_version(state);
+        outcome := 'written';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION trading.settle_position(trading.environment, bigint, timestamptz, market_data.price, market_data.money) IS
+    'The venue pays for the contracts that are still held: payout dollars each, for the side that is held. The same again is unchanged, another payout is refused (constraint position_versions_settle_once).';
+
+CREATE FUNCTION trading.mark_position(
+    environment     trading.environment,
+    position_id     bigint,
+    price           market_data.price,
+    observed_at     timestamptz,
+    OUT outcome             text,
+    OUT is_stop_hit         boolean,
+    OUT unrealized_pnl      numeric,
+    OUT trailing_stop_state jsonb
+)
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    state   trading.position_versions;
+    changed trading.position_versions;
+    held    trading.positions;
+    sold    numeric;
+BEGIN
+    -- Once without a lock: most looks change nothing but the time of the look. Once more when nobody else can write the position.
+    FOR turn IN 1..2 LOOP
+        IF turn = 2 THEN
+            state := trading.held_position(mark_position.environment, mark_position.position_id);
+        ELSE
+            SELECT version.* INTO state
+            FROM trading.position_versions AS version
+            WHERE version.environment = mark_position.environment
+                AND version.position_id = mark_position.position_id
+                AND version.valid_to IS NULL;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        outcome := CASE
+            WHEN state.status <> 'open' THEN state.status
+            WHEN mark_position.observed_at < greatest(state.valid_from, state.last_update) THEN 'late'
+        END;
+        EXIT WHEN outcome IS NOT NULL;
+
+        SELECT positions.* INTO STRICT held
+        FROM trading.positions
+        WHERE positions.environment = state.environment AND positions.position_id = state.position_id;
+
+        SELECT COALESCE(sum(exits.quantity_exited), 0) INTO sold
+        FROM trading.position_exits AS exits
+        WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+
+        changed := state;
+        changed.current_price := mark_position.price;
+        changed.unrealized_pnl := (state.quantity - sold) * (mark_position.price - held.entry_price);
+        changed.unrealized_pnl_pct := (mark_position.price - held.entry_price) / NULLIF(held.entry_price, 0);
+        changed.trailing_stop_state := trading.advanced_trailing_stop(state.trailing_stop_state, mark_position.price);
+        changed.last_update := mark_position.observed_at;
+        IF (changed.current_price, changed.unrealized_pnl, changed.unrealized_pnl_pct, changed.trailing_stop_state)
+            IS NOT DISTINCT FROM (state.current_price, state.unrealized_pnl, state.unrealized_pnl_pct, state.trailing_stop_state) THEN
+            UPDATE trading.position_versions AS version
+            SET last_update = greatest(version.last_update, mark_position.observed_at)
+            WHERE version.environment = state.environment
+                AND version.position_id = state.position_id
+                AND version.valid_from = state.valid_from
+                AND version.valid_to IS NULL;
+            IF FOUND THEN
+                outcome := 'unchanged';
+                EXIT;
+            END IF;
+        ELSIF turn = 2 THEN
+            changed.valid_from := greatest(mark_position.observed_at, state.valid_from + interval '1 microsecond');
+            PERFORM trading.begin_position_version(changed);
+            outcome := 'written';
+            state := changed;
+        END IF;
+    END LOOP;
+    is_stop_hit := outcome IN ('written', 'unchanged') AND trading.trailing_stop_is_hit(state.trailing_stop_state, mark_position.price);
+    unrealized_pnl := state.unrealized_pnl;
+    trailing_stop_state := state.trailing_stop_state;
+END;
+$$;
+COMMENT ON FUNCTION trading.mark_position(trading.environment, bigint, market_data.price, timestamptz) IS
+    'The monitor looks at a position: its price, unrealized profit and trailing stop follow, and a new version begins where one of them moved. Answers written, unchanged, late (an older price than the last one, which moves nothing), closed or settled.';
+
 CREATE VIEW trading.open_positions AS
 SELECT
     positions.environment,
@@ -363,5 +744,5 @@ COMMENT ON COLUMN trading.open_positions.current_price IS 'Latest price seen by 
 COMMENT ON COLUMN trading.open_positions.unrealized_pnl IS 'Profit of the remaining contracts as the monitor saw it, dollars.';
 COMMENT ON COLUMN trading.open_positions.unrealized_pnl_pct IS 'The same as a fraction of the entry.';
 COMMENT ON COLUMN trading.open_positions.realized_pnl IS 'Profit of the contracts that left, dollars.';
-COMMENT ON COLUMN trading.open_positions.trailing_stop_state IS 'Trailing stop; null when there is none.';
+COMMENT ON COLUMN trading.open_positions.trailing_stop_state IS 'Trailing stop; null when there is none. [json: kalshidb.documents:TrailingStop]';
 COMMENT ON COLUMN trading.open_positions.last_update IS 'When the monitor looked at it, UTC.';

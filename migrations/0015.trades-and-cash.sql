@@ -29,11 +29,12 @@ CREATE TABLE trading.trades (
     executed_at             timestamptz             NOT NULL,
     created_at              timestamptz             NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT trades_pkey PRIMARY KEY (environment, platform_id, fill_id),
-    CONSTRAINT trades_trade_id_key UNIQUE (trade_id),
+    CONSTRAINT trades_environment_platform_id_trade_id_key UNIQUE (environment, platform_id, trade_id),
     CONSTRAINT trades_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
     CONSTRAINT trades_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
-    CONSTRAINT trades_environment_position_id_fkey
-        FOREIGN KEY (environment, position_id) REFERENCES trading.positions (environment, position_id) ON DELETE CASCADE,
+    CONSTRAINT trades_environment_position_id_market_ticker_platform_id_fkey
+        FOREIGN KEY (environment, position_id, market_ticker, platform_id)
+        REFERENCES trading.positions (environment, position_id, market_ticker, platform_id) ON DELETE CASCADE,
     CONSTRAINT trades_edge_id_fkey FOREIGN KEY (edge_id) REFERENCES research.edges (edge_id),
     CONSTRAINT trades_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies (strategy_id),
     CONSTRAINT trades_model_id_fkey FOREIGN KEY (model_id) REFERENCES research.probability_models (model_id),
@@ -71,8 +72,8 @@ CREATE INDEX trades_executed_at_idx ON trading.trades (environment, executed_at)
 CREATE INDEX trades_position_id_idx ON trading.trades (environment, position_id);
 -- Serves trading.trades_of_market.
 CREATE INDEX trades_market_ticker_executed_at_idx ON trading.trades (market_ticker, executed_at);
--- Serves research.compare_strategy_versions.
-CREATE INDEX trades_strategy_id_idx ON trading.trades (strategy_id);
+-- Serves research.compare_strategy_versions, research.refresh_strategy_metrics, trading.trades_of_strategy.
+CREATE INDEX trades_strategy_id_executed_at_idx ON trading.trades (strategy_id, executed_at);
 -- Serves research.compare_model_versions.
 CREATE INDEX trades_model_id_idx ON trading.trades (model_id);
 -- Serves trading.trades_of_edge.
@@ -207,7 +208,9 @@ CREATE TABLE trading.cash_ledger (
     CONSTRAINT cash_ledger_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
     CONSTRAINT cash_ledger_market_ticker_fkey
         FOREIGN KEY (market_ticker) REFERENCES catalog.markets (market_ticker) ON DELETE CASCADE,
-    CONSTRAINT cash_ledger_trade_id_fkey FOREIGN KEY (trade_id) REFERENCES trading.trades (trade_id) ON DELETE CASCADE,
+    CONSTRAINT cash_ledger_environment_platform_id_trade_id_fkey
+        FOREIGN KEY (environment, platform_id, trade_id)
+        REFERENCES trading.trades (environment, platform_id, trade_id) ON DELETE CASCADE,
     CONSTRAINT cash_ledger_reference_check CHECK (reference <> ''),
     CONSTRAINT cash_ledger_reason_check CHECK (reason IN ('fill', 'fee', 'settlement', 'deposit', 'withdrawal', 'correction')),
     CONSTRAINT cash_ledger_amount_check CHECK (
@@ -235,8 +238,8 @@ COMMENT ON COLUMN trading.cash_ledger.created_at IS 'When the row was written, U
 CREATE INDEX cash_ledger_occurred_at_idx ON trading.cash_ledger (environment, platform_id, currency, occurred_at);
 -- Serves trading.cash_of_market.
 CREATE INDEX cash_ledger_market_ticker_idx ON trading.cash_ledger (market_ticker);
--- Serves trading.cash_of_trade.
-CREATE INDEX cash_ledger_trade_id_idx ON trading.cash_ledger (trade_id);
+-- Serves trading.cash_of_trade, and a purge, which asks for the movements of each fill that goes.
+CREATE INDEX cash_ledger_environment_platform_id_trade_id_idx ON trading.cash_ledger (environment, platform_id, trade_id);
 
 CREATE TRIGGER cash_ledger_append_only
     BEFORE UPDATE OR DELETE ON trading.cash_ledger
@@ -270,7 +273,7 @@ COMMENT ON TABLE trading.performance_daily IS 'What a day came to at one venue.'
 COMMENT ON COLUMN trading.performance_daily.environment IS 'Which money: live, paper or demo.';
 COMMENT ON COLUMN trading.performance_daily.platform_id IS 'The venue.';
 COMMENT ON COLUMN trading.performance_daily.date IS 'The day, UTC.';
-COMMENT ON COLUMN trading.performance_daily.total_pnl IS 'Realized profit of the day, dollars.';
+COMMENT ON COLUMN trading.performance_daily.total_pnl IS 'Realized profit of the positions that ended that day, before fees, dollars.';
 COMMENT ON COLUMN trading.performance_daily.num_trades IS 'Positions that were closed or settled that day.';
 COMMENT ON COLUMN trading.performance_daily.win_rate IS 'Share of them that made money, 0 to 1; null when none was closed.';
 COMMENT ON COLUMN trading.performance_daily.portfolio_value IS 'Cash and positions at the end of the day, dollars.';

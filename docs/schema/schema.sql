@@ -1,6 +1,6 @@
 -- The schema that the migrations make, up to 0018.version-recorders. Made by `kalshidb generate`; do not edit.
--- inputs 243286aed5cbcb36a21c7d01ed3aad33a69a6296225d52404257b4674c6fc3f5
--- body   7c7918f4b19bf53efef0286664040aff990ab308ffc7e4029fdafab6415f5792
+-- inputs f708a041ff7704ae6ea477913882732d39ccff8fa494188c0c71602ab2c21632
+-- body   9a4b3cbcbc4dd716c3b3fda684d9d6d1749874d745b118fd563ad4ab096f884d
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -1616,7 +1616,7 @@ COMMENT ON COLUMN ops.table_sizes.index_bytes IS 'Bytes of the indexes.';
 COMMENT ON COLUMN ops.table_sizes.total_bytes IS 'Bytes of all, with what is stored out of line.';
 
 CREATE DOMAIN research.version AS text
-    CONSTRAINT version_form_check CHECK (VALUE ~ '^v?\d+\.\d+(\.\d+)?([-+][0-9A-Za-z.-]+)?$'::text);
+    CONSTRAINT version_form_check CHECK (VALUE ~ '^v?\d+\.\d+(\.\d+)?(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$'::text);
 
 COMMENT ON DOMAIN research.version IS 'A semantic version, with or without the v: v1.0, v1.1, 2.0.3-rc1.';
 
@@ -1646,6 +1646,40 @@ END;
 $function$;
 
 COMMENT ON FUNCTION research.refuse_config_change() IS 'Trigger of immutable configs: refuses a change of the named columns (constraint <table>_immutable_config).';
+
+CREATE OR REPLACE FUNCTION research.refuse_status_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF OLD.status <> NEW.status AND (NEW.status = 'draft' OR OLD.status = 'deprecated') THEN
+        RAISE EXCEPTION '%.%.status cannot go from % to %', TG_TABLE_SCHEMA, TG_TABLE_NAME, OLD.status, NEW.status
+            USING
+                ERRCODE = 'restrict_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                COLUMN = 'status',
+                CONSTRAINT = TG_TABLE_NAME || '_lifecycle',
+                DETAIL = format('The row is %s.', left(to_jsonb(OLD)::text, 500)),
+                HINT = CASE
+                    WHEN OLD.status = 'deprecated' THEN 'What was retired stays so: insert a new version, with the same config if it should be used again.'
+                    ELSE 'What left the drafts was used: insert a new version as a draft.'
+                END;
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+
+COMMENT ON FUNCTION research.refuse_status_change() IS 'Trigger of configs with a status: nothing returns to draft, nothing leaves deprecated (constraint <table>_lifecycle).';
+
+CREATE OR REPLACE FUNCTION research.version_order(version research.version)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (SELECT concat(lpad(parts.part[1], GREATEST(20, length(parts.part[1])), '0'::text), '.', lpad(parts.part[2], GREATEST(20, length(parts.part[2])), '0'::text), '.', lpad(COALESCE(parts.part[3], '0'::text), GREATEST(20, length(parts.part[3])), '0'::text), ' ', CASE WHEN (parts.part[4] IS NULL) THEN '~'::text ELSE (SELECT string_agg(CASE WHEN (words.word ~ '^\d+$'::text) THEN ('0'::text || lpad(words.word, GREATEST(20, length(words.word)), '0'::text)) ELSE ('1'::text || words.word) END, ' '::text ORDER BY words.place) AS string_agg FROM string_to_table(parts.part[4], '.'::text) WITH ORDINALITY words(word, place)) END) AS concat FROM regexp_match((version_order.version)::text, '^v?(\d+)\.(\d+)(?:\.(\d+))?(?:-([^+]*))?'::text) parts(part));
+
+COMMENT ON FUNCTION research.version_order(research.version) IS 'Text that sorts (COLLATE "C") as versions do: v1.9 < v1.10, 2.0.0-rc1 < 2.0.0; what follows + does not count.';
 
 CREATE TABLE research.asof_policies (
     asof_policy_id text NOT NULL,
@@ -1800,6 +1834,7 @@ CREATE TABLE research.probability_matrices (
     source text,
     methodology text,
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT probability_matrices_pkey PRIMARY KEY (probability_id),
     CONSTRAINT probability_matrices_natural_key UNIQUE NULLS NOT DISTINCT (category, subcategory, version, state_descriptor, value_bucket, situational_factors),
     CONSTRAINT probability_matrices_confidence_interval_check CHECK (confidence_interval_lower::numeric <= win_probability::numeric AND win_probability::numeric <= confidence_interval_upper::numeric),
@@ -1820,7 +1855,8 @@ COMMENT ON COLUMN research.probability_matrices.confidence_interval_upper IS 'Up
 COMMENT ON COLUMN research.probability_matrices.sample_size IS 'Past cases behind it.';
 COMMENT ON COLUMN research.probability_matrices.source IS 'Where the past cases come from.';
 COMMENT ON COLUMN research.probability_matrices.methodology IS 'How it was computed.';
-COMMENT ON COLUMN research.probability_matrices.created_at IS 'When the cell was written, UTC.';
+COMMENT ON COLUMN research.probability_matrices.created_at IS 'When the cell was first written, UTC.';
+COMMENT ON COLUMN research.probability_matrices.updated_at IS 'When it last changed, UTC.';
 
 CREATE TABLE research.probability_models (
     model_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -1853,6 +1889,8 @@ CREATE TRIGGER probability_models_append_only BEFORE DELETE ON research.probabil
 
 CREATE TRIGGER probability_models_immutable_config BEFORE UPDATE ON research.probability_models FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('model_id', 'model_name', 'model_version', 'model_type', 'sport', 'config', 'created_at');
 
+CREATE TRIGGER probability_models_lifecycle BEFORE UPDATE OF status ON research.probability_models FOR EACH ROW EXECUTE FUNCTION research.refuse_status_change();
+
 CREATE TRIGGER probability_models_truncate BEFORE TRUNCATE ON research.probability_models FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
 
 COMMENT ON TABLE research.probability_models IS 'One version of a model of probabilities. Name, version, type, sport and config never change; status and metrics do.';
@@ -1873,6 +1911,7 @@ COMMENT ON COLUMN research.probability_models.created_by IS 'Who made it.';
 COMMENT ON COLUMN research.probability_models.notes IS 'Remarks for people.';
 COMMENT ON TRIGGER probability_models_append_only ON research.probability_models IS 'A version goes only by a purge.';
 COMMENT ON TRIGGER probability_models_immutable_config ON research.probability_models IS 'A version stays what it was when it was traded.';
+COMMENT ON TRIGGER probability_models_lifecycle ON research.probability_models IS 'What was used is no draft, what was retired stays so.';
 COMMENT ON TRIGGER probability_models_truncate ON research.probability_models IS 'A version goes only by a purge.';
 
 CREATE TABLE research.strategies (
@@ -1908,6 +1947,8 @@ CREATE TRIGGER strategies_append_only BEFORE DELETE ON research.strategies FOR E
 
 CREATE TRIGGER strategies_immutable_config BEFORE UPDATE ON research.strategies FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('strategy_id', 'strategy_name', 'strategy_version', 'strategy_type', 'sport', 'config', 'created_at');
 
+CREATE TRIGGER strategies_lifecycle BEFORE UPDATE OF status ON research.strategies FOR EACH ROW EXECUTE FUNCTION research.refuse_status_change();
+
 CREATE TRIGGER strategies_truncate BEFORE TRUNCATE ON research.strategies FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
 
 COMMENT ON TABLE research.strategies IS 'One version of a trading strategy. Name, version, type, sport and config never change; status and metrics do.';
@@ -1929,6 +1970,7 @@ COMMENT ON COLUMN research.strategies.created_by IS 'Who made it.';
 COMMENT ON COLUMN research.strategies.notes IS 'Remarks for people.';
 COMMENT ON TRIGGER strategies_append_only ON research.strategies IS 'A version goes only by a purge.';
 COMMENT ON TRIGGER strategies_immutable_config ON research.strategies IS 'A version stays what it was when it was traded.';
+COMMENT ON TRIGGER strategies_lifecycle ON research.strategies IS 'What was used is no draft, what was retired stays so.';
 COMMENT ON TRIGGER strategies_truncate ON research.strategies IS 'A version goes only by a purge.';
 
 CREATE VIEW research.active_models AS
@@ -2083,6 +2125,14 @@ CREATE DOMAIN trading.exit_priority AS text
 
 COMMENT ON DOMAIN trading.exit_priority IS 'How urgently a position is left: CRITICAL, HIGH, MEDIUM or LOW.';
 
+CREATE OR REPLACE FUNCTION trading.advanced_trailing_stop(state jsonb, price market_data.price)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (SELECT CASE WHEN (NOT seen.is_active) THEN (advanced_trailing_stop.state || jsonb_build_object('active', false)) ELSE (advanced_trailing_stop.state || jsonb_build_object('active', true, 'peak_price', (trim_scale(seen.peak))::text, 'current_stop_price', (trim_scale(GREATEST(((advanced_trailing_stop.state ->> 'current_stop_price'::text))::numeric, CASE WHEN ((advanced_trailing_stop.state ->> 'stop_distance'::text) IS NOT NULL) THEN GREATEST((seen.peak - ((advanced_trailing_stop.state ->> 'stop_distance'::text))::numeric), (0)::numeric) ELSE round((seen.peak * ((1)::numeric - ((advanced_trailing_stop.state ->> 'current_distance'::text))::numeric)), 6) END)))::text)) END AS "case" FROM (SELECT (COALESCE(((advanced_trailing_stop.state ->> 'active'::text))::boolean, false) OR ((advanced_trailing_stop.price)::numeric >= COALESCE(((advanced_trailing_stop.state ->> 'activation_price'::text))::numeric, (0)::numeric))) AS is_active, GREATEST(((advanced_trailing_stop.state ->> 'peak_price'::text))::numeric, (advanced_trailing_stop.price)::numeric) AS peak) seen);
+
+COMMENT ON FUNCTION trading.advanced_trailing_stop(jsonb,market_data.price) IS 'The trailing stop after a price of the side that is held: active from activation_price on, the stop follows the peak at its distance and never falls.';
+
 CREATE OR REPLACE FUNCTION trading.priority_of(condition trading.exit_condition)
  RETURNS trading.exit_priority
  LANGUAGE sql
@@ -2099,12 +2149,23 @@ AS $function$
 DECLARE
     entered numeric;
     exited  numeric;
+    state   text;
 BEGIN
+    -- A retry of an exit that is stored is for the primary key to judge, and changes nothing.
+    IF TG_TABLE_NAME = 'position_exits' THEN
+        IF EXISTS (
+            SELECT FROM trading.position_exits
+            WHERE environment = NEW.environment AND position_id = NEW.position_id AND exited_at = NEW.exited_at
+        ) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+
     -- The one row that all writers of a position change first: they take turns, at every isolation level.
     UPDATE trading.positions SET updated_at = clock_timestamp()
     WHERE environment = NEW.environment AND position_id = NEW.position_id;
 
-    SELECT quantity INTO entered
+    SELECT quantity, status INTO entered, state
     FROM trading.position_versions
     WHERE environment = NEW.environment AND position_id = NEW.position_id AND valid_to IS NULL;
 
@@ -2113,7 +2174,7 @@ BEGIN
     WHERE environment = NEW.environment AND position_id = NEW.position_id;
 
     IF TG_TABLE_NAME = 'position_exits' THEN
-        -- A retry of an exit that is stored is for the primary key to judge.
+        -- Or it was stored while this one waited.
         IF EXISTS (
             SELECT FROM trading.position_exits
             WHERE environment = NEW.environment AND position_id = NEW.position_id AND exited_at = NEW.exited_at
@@ -2121,6 +2182,10 @@ BEGIN
             RETURN NEW;
         END IF;
         exited := exited + NEW.quantity_exited;
+        -- What the venue paid out is no exit, and leaves no room for one.
+        IF state = 'settled' THEN
+            entered := exited - NEW.quantity_exited;
+        END IF;
     ELSIF NEW.valid_to IS NULL THEN
         entered := NEW.quantity;
     ELSE
@@ -2128,8 +2193,8 @@ BEGIN
     END IF;
 
     IF entered IS NULL OR exited > entered THEN
-        RAISE EXCEPTION 'position % (%) cannot lose % contracts: % entered it', NEW.position_id, NEW.environment, exited,
-            COALESCE(entered::text, 'no version says that any')
+        RAISE EXCEPTION 'position % (%) cannot lose % contracts: %', NEW.position_id, NEW.environment, exited,
+            CASE WHEN state = 'settled' THEN 'it is settled, none is left' ELSE COALESCE(entered::text, 'no version says that any') || ' entered it' END
             USING
                 ERRCODE = 'check_violation',
                 SCHEMA = TG_TABLE_SCHEMA,
@@ -2142,6 +2207,374 @@ END;
 $function$;
 
 COMMENT ON FUNCTION trading.refuse_overexit() IS 'Trigger of exits and position versions: the contracts that left a position never exceed those that entered (constraint <table>_overexit_check).';
+
+CREATE TABLE trading.position_versions (
+    environment trading.environment NOT NULL,
+    position_id bigint NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    valid_to timestamp with time zone,
+    row_current_ind boolean GENERATED ALWAYS AS (valid_to IS NULL) STORED NOT NULL,
+    quantity market_data.contracts NOT NULL,
+    fees market_data.money,
+    status text NOT NULL,
+    current_price market_data.price,
+    unrealized_pnl market_data.money,
+    unrealized_pnl_pct numeric(12,6),
+    realized_pnl market_data.money,
+    exit_price market_data.price,
+    exit_time timestamp with time zone,
+    trailing_stop_state jsonb,
+    exit_reason trading.exit_condition,
+    exit_priority trading.exit_priority,
+    close_reason text,
+    last_update timestamp with time zone,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    CONSTRAINT position_versions_pkey PRIMARY KEY (environment, position_id, valid_from),
+    CONSTRAINT position_versions_environment_position_id_valid_to_key UNIQUE (environment, position_id, valid_to),
+    CONSTRAINT position_versions_exit_priority_check CHECK (exit_priority::text = trading.priority_of(exit_reason)::text),
+    CONSTRAINT position_versions_fees_check CHECK (fees::numeric >= 0::numeric),
+    CONSTRAINT position_versions_open_exit_time_check CHECK ((status = 'open'::text) = (exit_time IS NULL)),
+    CONSTRAINT position_versions_quantity_check CHECK (quantity::numeric > 0::numeric),
+    CONSTRAINT position_versions_status_check CHECK (status = ANY (ARRAY['open'::text, 'closed'::text, 'settled'::text])),
+    CONSTRAINT position_versions_trailing_stop_state_check CHECK (jsonb_typeof(trailing_stop_state) = 'object'::text),
+    CONSTRAINT position_versions_valid_to_check CHECK (valid_to > valid_from)
+);
+
+CREATE UNIQUE INDEX position_versions_current_key ON trading.position_versions USING btree (environment, position_id) WHERE (valid_to IS NULL);
+
+CREATE INDEX position_versions_exit_time_idx ON trading.position_versions USING btree (environment, exit_time) WHERE ((valid_to IS NULL) AND (status <> 'open'::text));
+
+CREATE INDEX position_versions_open_idx ON trading.position_versions USING btree (environment, last_update) WHERE ((valid_to IS NULL) AND (status = 'open'::text));
+
+CREATE TRIGGER position_versions_append_only BEFORE DELETE ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
+
+CREATE TRIGGER position_versions_overexit BEFORE INSERT OR UPDATE OF quantity ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION trading.refuse_overexit();
+
+CREATE TRIGGER position_versions_truncate BEFORE TRUNCATE ON trading.position_versions FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
+
+COMMENT ON TABLE trading.position_versions IS 'One state of one position over [valid_from, valid_to): SCD type 2.';
+COMMENT ON COLUMN trading.position_versions.environment IS 'Which money: that of the position.';
+COMMENT ON COLUMN trading.position_versions.position_id IS 'The position.';
+COMMENT ON COLUMN trading.position_versions.valid_from IS 'When this state began, UTC.';
+COMMENT ON COLUMN trading.position_versions.valid_to IS 'When the next state began, UTC, exclusive; null = current.';
+COMMENT ON COLUMN trading.position_versions.row_current_ind IS 'True for the current version; derived from valid_to.';
+COMMENT ON COLUMN trading.position_versions.quantity IS 'Contracts that entered the position so far; what left it is in position_exits, what remains in open_positions.';
+COMMENT ON COLUMN trading.position_versions.fees IS 'Fees paid so far, dollars; null when unknown.';
+COMMENT ON COLUMN trading.position_versions.status IS 'open, closed (sold) or settled (paid out by the venue).';
+COMMENT ON COLUMN trading.position_versions.current_price IS 'Latest price seen by the monitor, dollars for the side that is held; null before the first look.';
+COMMENT ON COLUMN trading.position_versions.unrealized_pnl IS 'Profit of the remaining contracts at current_price, before fees, dollars.';
+COMMENT ON COLUMN trading.position_versions.unrealized_pnl_pct IS '(current_price - entry_price) / entry_price, a fraction: 0.1234 = 12.34 %; null when the entry was free.';
+COMMENT ON COLUMN trading.position_versions.realized_pnl IS 'Profit of the contracts that left, before fees, dollars; null while none did.';
+COMMENT ON COLUMN trading.position_versions.exit_price IS 'Average price of the contracts that left, dollars; null while none did.';
+COMMENT ON COLUMN trading.position_versions.exit_time IS 'When the last contract left or was settled, UTC; null while open.';
+COMMENT ON COLUMN trading.position_versions.trailing_stop_state IS 'Trailing stop: active, activation_price, peak_price, current_stop_price in dollars for the side that is held, current_distance as a fraction of the peak (or stop_distance in dollars), all as text. Null when there is none. [json: kalshidb.documents:TrailingStop]';
+COMMENT ON COLUMN trading.position_versions.exit_reason IS 'Condition that triggered the exit; null while none did.';
+COMMENT ON COLUMN trading.position_versions.exit_priority IS 'Priority of that condition; null while none triggered.';
+COMMENT ON COLUMN trading.position_versions.close_reason IS 'Why it was closed, for people.';
+COMMENT ON COLUMN trading.position_versions.last_update IS 'When the monitor looked at it, UTC; tells whether the monitor lives. A look that changes nothing else is no version of its own.';
+COMMENT ON COLUMN trading.position_versions.created_at IS 'When the row was written, UTC.';
+COMMENT ON TRIGGER position_versions_append_only ON trading.position_versions IS 'A state that was recorded stays on record.';
+COMMENT ON TRIGGER position_versions_overexit ON trading.position_versions IS 'A position does not shrink below what left it.';
+COMMENT ON TRIGGER position_versions_truncate ON trading.position_versions IS 'A state that was recorded stays on record.';
+
+CREATE OR REPLACE FUNCTION trading.begin_position_version(state trading.position_versions)
+ RETURNS void
+ LANGUAGE sql
+BEGIN ATOMIC
+ WITH closed AS (
+          UPDATE trading.position_versions version SET valid_to = (begin_position_version.state).valid_from
+           WHERE (((version.environment)::text = ((begin_position_version.state).environment)::text) AND (version.position_id = (begin_position_version.state).position_id) AND (version.valid_to IS NULL))
+           RETURNING version.position_id
+         )
+  INSERT INTO trading.position_versions (environment, position_id, valid_from, quantity, fees, status, current_price, unrealized_pnl, unrealized_pnl_pct, realized_pnl, exit_price, exit_time, trailing_stop_state, exit_reason, exit_priority, close_reason, last_update, created_at)  SELECT (begin_position_version.state).environment AS environment,
+             (begin_position_version.state).position_id AS position_id,
+             (begin_position_version.state).valid_from AS valid_from,
+             (begin_position_version.state).quantity AS quantity,
+             (begin_position_version.state).fees AS fees,
+             (begin_position_version.state).status AS status,
+             (begin_position_version.state).current_price AS current_price,
+             (begin_position_version.state).unrealized_pnl AS unrealized_pnl,
+             (begin_position_version.state).unrealized_pnl_pct AS unrealized_pnl_pct,
+             (begin_position_version.state).realized_pnl AS realized_pnl,
+             (begin_position_version.state).exit_price AS exit_price,
+             (begin_position_version.state).exit_time AS exit_time,
+             (begin_position_version.state).trailing_stop_state AS trailing_stop_state,
+             (begin_position_version.state).exit_reason AS exit_reason,
+             (begin_position_version.state).exit_priority AS exit_priority,
+             (begin_position_version.state).close_reason AS close_reason,
+             (begin_position_version.state).last_update AS last_update,
+             clock_timestamp() AS clock_timestamp
+           WHERE (( SELECT count(*) AS count
+                    FROM closed) = 1);
+END;
+
+COMMENT ON FUNCTION trading.begin_position_version(trading.position_versions) IS 'Ends the current version of a position where the given one begins. For functions that hold the position (trading.held_position).';
+
+CREATE OR REPLACE FUNCTION trading.held_position(environment trading.environment, position_id bigint)
+ RETURNS trading.position_versions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    state trading.position_versions;
+BEGIN
+    -- First the row that all writers of a position change first; then, in a statement of its own, what the one before left.
+    UPDATE trading.positions AS stored SET updated_at = clock_timestamp()
+    WHERE stored.environment = held_position.environment AND stored.position_id = held_position.position_id;
+
+    SELECT version.* INTO state
+    FROM trading.position_versions AS version
+    WHERE version.environment = held_position.environment
+        AND version.position_id = held_position.position_id
+        AND version.valid_to IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no position % (%)', held_position.position_id, held_position.environment
+            USING
+                ERRCODE = 'no_data_found',
+                SCHEMA = 'trading',
+                TABLE = 'positions',
+                HINT = 'Open it first (trading.open_position), and look whether the environment is the one that it was opened in.';
+    END IF;
+    RETURN state;
+END;
+$function$;
+
+COMMENT ON FUNCTION trading.held_position(trading.environment,bigint) IS 'The current version of a position, after its row is locked: nobody else writes the position until the transaction ends.';
+
+CREATE OR REPLACE FUNCTION trading.mark_position(environment trading.environment, position_id bigint, price market_data.price, observed_at timestamp with time zone, OUT outcome text, OUT is_stop_hit boolean, OUT unrealized_pnl numeric, OUT trailing_stop_state jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    state   trading.position_versions;
+    changed trading.position_versions;
+    held    trading.positions;
+    sold    numeric;
+BEGIN
+    -- Once without a lock: most looks change nothing but the time of the look. Once more when nobody else can write the position.
+    FOR turn IN 1..2 LOOP
+        IF turn = 2 THEN
+            state := trading.held_position(mark_position.environment, mark_position.position_id);
+        ELSE
+            SELECT version.* INTO state
+            FROM trading.position_versions AS version
+            WHERE version.environment = mark_position.environment
+                AND version.position_id = mark_position.position_id
+                AND version.valid_to IS NULL;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        outcome := CASE
+            WHEN state.status <> 'open' THEN state.status
+            WHEN mark_position.observed_at < greatest(state.valid_from, state.last_update) THEN 'late'
+        END;
+        EXIT WHEN outcome IS NOT NULL;
+
+        SELECT positions.* INTO STRICT held
+        FROM trading.positions
+        WHERE positions.environment = state.environment AND positions.position_id = state.position_id;
+
+        SELECT COALESCE(sum(exits.quantity_exited), 0) INTO sold
+        FROM trading.position_exits AS exits
+        WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+
+        changed := state;
+        changed.current_price := mark_position.price;
+        changed.unrealized_pnl := (state.quantity - sold) * (mark_position.price - held.entry_price);
+        changed.unrealized_pnl_pct := (mark_position.price - held.entry_price) / NULLIF(held.entry_price, 0);
+        changed.trailing_stop_state := trading.advanced_trailing_stop(state.trailing_stop_state, mark_position.price);
+        changed.last_update := mark_position.observed_at;
+        IF (changed.current_price, changed.unrealized_pnl, changed.unrealized_pnl_pct, changed.trailing_stop_state)
+            IS NOT DISTINCT FROM (state.current_price, state.unrealized_pnl, state.unrealized_pnl_pct, state.trailing_stop_state) THEN
+            UPDATE trading.position_versions AS version
+            SET last_update = greatest(version.last_update, mark_position.observed_at)
+            WHERE version.environment = state.environment
+                AND version.position_id = state.position_id
+                AND version.valid_from = state.valid_from
+                AND version.valid_to IS NULL;
+            IF FOUND THEN
+                outcome := 'unchanged';
+                EXIT;
+            END IF;
+        ELSIF turn = 2 THEN
+            changed.valid_from := greatest(mark_position.observed_at, state.valid_from + interval '1 microsecond');
+            PERFORM trading.begin_position_version(changed);
+            outcome := 'written';
+            state := changed;
+        END IF;
+    END LOOP;
+    is_stop_hit := outcome IN ('written', 'unchanged') AND trading.trailing_stop_is_hit(state.trailing_stop_state, mark_position.price);
+    unrealized_pnl := state.unrealized_pnl;
+    trailing_stop_state := state.trailing_stop_state;
+END;
+$function$;
+
+COMMENT ON FUNCTION trading.mark_position(trading.environment,bigint,market_data.price,timestamp with time zone) IS 'The monitor looks at a position: its price, unrealized profit and trailing stop follow, and a new version begins where one of them moved. Answers written, unchanged, late (an older price than the last one, which moves nothing), closed or settled.';
+
+CREATE OR REPLACE FUNCTION trading.record_exit(environment trading.environment, position_id bigint, exited_at timestamp with time zone, exit_condition trading.exit_condition, quantity_exited market_data.contracts, exit_price market_data.price, fees market_data.money, close_reason text, OUT outcome text, OUT status text, OUT quantity_left numeric, OUT remaining_quantity numeric, OUT realized_pnl numeric)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    state   trading.position_versions;
+    held    trading.positions;
+    known   trading.position_exits;
+    sold    record;
+BEGIN
+    SELECT version.* INTO state
+    FROM trading.position_exits AS exits
+    JOIN trading.position_versions AS version
+        ON version.environment = exits.environment
+        AND version.position_id = exits.position_id
+        AND version.valid_to IS NULL
+    WHERE exits.environment = record_exit.environment
+        AND exits.position_id = record_exit.position_id
+        AND exits.exited_at = record_exit.exited_at;
+    IF NOT FOUND THEN  -- else it is a retry, which needs no lock: an exit that is stored stays
+        state := trading.held_position(record_exit.environment, record_exit.position_id);
+    END IF;
+
+    SELECT positions.* INTO STRICT held
+    FROM trading.positions
+    WHERE positions.environment = state.environment AND positions.position_id = state.position_id;
+
+    SELECT exits.* INTO known
+    FROM trading.position_exits AS exits
+    WHERE exits.environment = state.environment
+        AND exits.position_id = state.position_id
+        AND exits.exited_at = record_exit.exited_at;
+    IF FOUND THEN
+        IF known.exit_condition <> record_exit.exit_condition OR known.exit_price <> record_exit.exit_price
+            OR known.quantity_exited <> record_exit.quantity_exited THEN
+            RAISE EXCEPTION 'position % (%) has another exit at % already', state.position_id, state.environment, known.exited_at
+                USING
+                    ERRCODE = 'unique_violation',
+                    SCHEMA = 'trading',
+                    TABLE = 'position_exits',
+                    CONSTRAINT = 'position_exits_pkey',
+                    DETAIL = format('Stored is %s.', to_jsonb(known)),
+                    HINT = 'An exit that happened stays. Was it another one, then give its own time, be it a microsecond later.';
+        END IF;
+        outcome := 'unchanged';
+        quantity_left := known.quantity_exited;
+    ELSE
+        SELECT
+            COALESCE(record_exit.quantity_exited, state.quantity - COALESCE(sum(exits.quantity_exited), 0)) INTO quantity_left
+        FROM trading.position_exits AS exits
+        WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+
+        INSERT INTO trading.position_exits (
+            environment, position_id, exited_at, exit_condition, exit_priority, quantity_exited, exit_price, unrealized_pnl_at_exit
+        )
+        VALUES (
+            state.environment, state.position_id, record_exit.exited_at, record_exit.exit_condition,
+            trading.priority_of(record_exit.exit_condition), quantity_left, record_exit.exit_price,
+            quantity_left * (record_exit.exit_price - held.entry_price)
+        );
+        outcome := 'written';
+    END IF;
+
+    SELECT
+        sum(exits.quantity_exited) AS quantity,
+        sum(exits.quantity_exited * exits.exit_price) AS proceeds,
+        sum(exits.quantity_exited * (exits.exit_price - held.entry_price)) AS pnl,
+        max(exits.exited_at) AS last_at
+    INTO sold
+    FROM trading.position_exits AS exits
+    WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+
+    IF outcome = 'written' THEN
+        -- An exit that is told late takes effect when it is told: the states in between were what was known.
+        state.valid_from := greatest(record_exit.exited_at, state.valid_from + interval '1 microsecond');
+        state.fees := state.fees + COALESCE(record_exit.fees, 0);
+        state.realized_pnl := sold.pnl;
+        state.exit_price := sold.proceeds / sold.quantity;
+        state.exit_reason := record_exit.exit_condition;
+        state.exit_priority := trading.priority_of(record_exit.exit_condition);
+        state.unrealized_pnl := (state.quantity - sold.quantity) * (state.current_price - held.entry_price);
+        IF sold.quantity = state.quantity THEN
+            state.status := 'closed';
+            state.exit_time := sold.last_at;
+            state.close_reason := record_exit.close_reason;
+        END IF;
+        PERFORM trading.begin_position_version(state);
+    END IF;
+    status := state.status;
+    remaining_quantity := CASE WHEN state.status = 'settled' THEN 0 ELSE state.quantity - sold.quantity END;
+    realized_pnl := state.realized_pnl;
+END;
+$function$;
+
+COMMENT ON FUNCTION trading.record_exit(trading.environment,bigint,timestamp with time zone,trading.exit_condition,market_data.contracts,market_data.price,market_data.money,text) IS 'Contracts leave a position: adds the exit, and begins the version of the position that follows from it, closed when nothing is left. A quantity of null is all that is left. The same exit again is unchanged; fees are dollars and null is none.';
+
+CREATE OR REPLACE FUNCTION trading.settle_position(environment trading.environment, position_id bigint, settled_at timestamp with time zone, payout market_data.price, fees market_data.money, OUT outcome text, OUT quantity_paid numeric, OUT realized_pnl numeric)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    state   trading.position_versions;
+    held    trading.positions;
+    sold    record;
+    pnl     numeric;
+BEGIN
+    state := trading.held_position(settle_position.environment, settle_position.position_id);
+
+    SELECT positions.* INTO STRICT held
+    FROM trading.positions
+    WHERE positions.environment = state.environment AND positions.position_id = state.position_id;
+
+    SELECT
+        COALESCE(sum(exits.quantity_exited), 0) AS quantity,
+        COALESCE(sum(exits.quantity_exited * exits.exit_price), 0) AS proceeds
+    INTO sold
+    FROM trading.position_exits AS exits
+    WHERE exits.environment = state.environment AND exits.position_id = state.position_id;
+    quantity_paid := state.quantity - sold.quantity;
+    pnl := round(sold.proceeds + quantity_paid * settle_position.payout - state.quantity * held.entry_price, 6);
+
+    IF state.status = 'closed' OR (state.status = 'settled' AND state.realized_pnl <> pnl) THEN
+        RAISE EXCEPTION 'position % (%) is % since % with a profit of % dollars', state.position_id, state.environment, state.status,
+            state.exit_time, state.realized_pnl
+            USING
+                ERRCODE = 'restrict_violation',
+                SCHEMA = 'trading',
+                TABLE = 'position_versions',
+                CONSTRAINT = 'position_versions_settle_once',
+                HINT = 'Only what is still held is paid out, and once. A result that was amended is a new version: trading.change_position.';
+    END IF;
+    realized_pnl := pnl;
+    outcome := 'unchanged';
+    IF state.status = 'open' THEN
+        state.valid_from := greatest(settle_position.settled_at, state.valid_from + interval '1 microsecond');
+        state.status := 'settled';
+        state.fees := state.fees + COALESCE(settle_position.fees, 0);
+        state.realized_pnl := pnl;
+        state.exit_price := (sold.proceeds + quantity_paid * settle_position.payout) / state.quantity;
+        state.exit_time := settle_position.settled_at;
+        state.current_price := settle_position.payout;
+        state.unrealized_pnl := 0;
+        state.unrealized_pnl_pct := (settle_position.payout - held.entry_price) / NULLIF(held.entry_price, 0);
+        PERFORM trading.begin_position_version(state);
+        outcome := 'written';
+    END IF;
+END;
+$function$;
+
+COMMENT ON FUNCTION trading.settle_position(trading.environment,bigint,timestamp with time zone,market_data.price,market_data.money) IS 'The venue pays for the contracts that are still held: payout dollars each, for the side that is held. The same again is unchanged, another payout is refused (constraint position_versions_settle_once).';
+
+CREATE OR REPLACE FUNCTION trading.trailing_stop_is_hit(state jsonb, price market_data.price)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN COALESCE((((state ->> 'active'::text))::boolean AND ((price)::numeric <= ((state ->> 'current_stop_price'::text))::numeric)), false);
+
+COMMENT ON FUNCTION trading.trailing_stop_is_hit(jsonb,market_data.price) IS 'Whether a price of the side that is held is at or below the stop, and the stop is active.';
 
 CREATE TABLE trading.account_balances (
     environment trading.environment NOT NULL,
@@ -2188,11 +2621,11 @@ CREATE TABLE trading.cash_ledger (
     CONSTRAINT cash_ledger_reference_check CHECK (reference <> ''::text)
 );
 
+CREATE INDEX cash_ledger_environment_platform_id_trade_id_idx ON trading.cash_ledger USING btree (environment, platform_id, trade_id);
+
 CREATE INDEX cash_ledger_market_ticker_idx ON trading.cash_ledger USING btree (market_ticker);
 
 CREATE INDEX cash_ledger_occurred_at_idx ON trading.cash_ledger USING btree (environment, platform_id, currency, occurred_at);
-
-CREATE INDEX cash_ledger_trade_id_idx ON trading.cash_ledger USING btree (trade_id);
 
 CREATE TRIGGER cash_ledger_append_only BEFORE DELETE OR UPDATE ON trading.cash_ledger FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
 
@@ -2281,7 +2714,7 @@ COMMENT ON TABLE trading.performance_daily IS 'What a day came to at one venue.'
 COMMENT ON COLUMN trading.performance_daily.environment IS 'Which money: live, paper or demo.';
 COMMENT ON COLUMN trading.performance_daily.platform_id IS 'The venue.';
 COMMENT ON COLUMN trading.performance_daily.date IS 'The day, UTC.';
-COMMENT ON COLUMN trading.performance_daily.total_pnl IS 'Realized profit of the day, dollars.';
+COMMENT ON COLUMN trading.performance_daily.total_pnl IS 'Realized profit of the positions that ended that day, before fees, dollars.';
 COMMENT ON COLUMN trading.performance_daily.num_trades IS 'Positions that were closed or settled that day.';
 COMMENT ON COLUMN trading.performance_daily.win_rate IS 'Share of them that made money, 0 to 1; null when none was closed.';
 COMMENT ON COLUMN trading.performance_daily.portfolio_value IS 'Cash and positions at the end of the day, dollars.';
@@ -2327,75 +2760,6 @@ COMMENT ON TRIGGER position_exits_append_only ON trading.position_exits IS 'An e
 COMMENT ON TRIGGER position_exits_overexit ON trading.position_exits IS 'An exit finds room in the position, or is refused.';
 COMMENT ON TRIGGER position_exits_truncate ON trading.position_exits IS 'An exit that happened stays.';
 
-CREATE TABLE trading.position_versions (
-    environment trading.environment NOT NULL,
-    position_id bigint NOT NULL,
-    valid_from timestamp with time zone NOT NULL,
-    valid_to timestamp with time zone,
-    row_current_ind boolean GENERATED ALWAYS AS (valid_to IS NULL) STORED NOT NULL,
-    quantity market_data.contracts NOT NULL,
-    fees market_data.money,
-    status text NOT NULL,
-    current_price market_data.price,
-    unrealized_pnl market_data.money,
-    unrealized_pnl_pct numeric(12,6),
-    realized_pnl market_data.money,
-    exit_price market_data.price,
-    exit_time timestamp with time zone,
-    trailing_stop_state jsonb,
-    exit_reason trading.exit_condition,
-    exit_priority trading.exit_priority,
-    close_reason text,
-    last_update timestamp with time zone,
-    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
-    CONSTRAINT position_versions_pkey PRIMARY KEY (environment, position_id, valid_from),
-    CONSTRAINT position_versions_environment_position_id_valid_to_key UNIQUE (environment, position_id, valid_to),
-    CONSTRAINT position_versions_exit_priority_check CHECK (exit_priority::text = trading.priority_of(exit_reason)::text),
-    CONSTRAINT position_versions_fees_check CHECK (fees::numeric >= 0::numeric),
-    CONSTRAINT position_versions_open_exit_time_check CHECK (status <> 'open'::text OR exit_time IS NULL),
-    CONSTRAINT position_versions_quantity_check CHECK (quantity::numeric > 0::numeric),
-    CONSTRAINT position_versions_status_check CHECK (status = ANY (ARRAY['open'::text, 'closed'::text, 'settled'::text])),
-    CONSTRAINT position_versions_trailing_stop_state_check CHECK (jsonb_typeof(trailing_stop_state) = 'object'::text),
-    CONSTRAINT position_versions_valid_to_check CHECK (valid_to > valid_from)
-);
-
-CREATE UNIQUE INDEX position_versions_current_key ON trading.position_versions USING btree (environment, position_id) WHERE (valid_to IS NULL);
-
-CREATE INDEX position_versions_exit_time_idx ON trading.position_versions USING btree (environment, exit_time) WHERE ((valid_to IS NULL) AND (status <> 'open'::text));
-
-CREATE INDEX position_versions_open_idx ON trading.position_versions USING btree (environment, last_update) WHERE ((valid_to IS NULL) AND (status = 'open'::text));
-
-CREATE TRIGGER position_versions_append_only BEFORE DELETE ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
-
-CREATE TRIGGER position_versions_overexit BEFORE INSERT OR UPDATE OF quantity ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION trading.refuse_overexit();
-
-CREATE TRIGGER position_versions_truncate BEFORE TRUNCATE ON trading.position_versions FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
-
-COMMENT ON TABLE trading.position_versions IS 'One state of one position over [valid_from, valid_to): SCD type 2.';
-COMMENT ON COLUMN trading.position_versions.environment IS 'Which money: that of the position.';
-COMMENT ON COLUMN trading.position_versions.position_id IS 'The position.';
-COMMENT ON COLUMN trading.position_versions.valid_from IS 'When this state began, UTC.';
-COMMENT ON COLUMN trading.position_versions.valid_to IS 'When the next state began, UTC, exclusive; null = current.';
-COMMENT ON COLUMN trading.position_versions.row_current_ind IS 'True for the current version; derived from valid_to.';
-COMMENT ON COLUMN trading.position_versions.quantity IS 'Contracts that entered the position so far; what left it is in position_exits, what remains in open_positions.';
-COMMENT ON COLUMN trading.position_versions.fees IS 'Fees paid so far, dollars; null when unknown.';
-COMMENT ON COLUMN trading.position_versions.status IS 'open, closed (sold) or settled (paid out by the venue).';
-COMMENT ON COLUMN trading.position_versions.current_price IS 'Latest price seen by the monitor, dollars for the side that is held; null before the first look.';
-COMMENT ON COLUMN trading.position_versions.unrealized_pnl IS 'Profit of the remaining contracts at current_price, dollars.';
-COMMENT ON COLUMN trading.position_versions.unrealized_pnl_pct IS '(current_price - entry_price) / entry_price, a fraction: 0.1234 = 12.34 %; null when the entry was free.';
-COMMENT ON COLUMN trading.position_versions.realized_pnl IS 'Profit of the contracts that left, dollars; null while none did.';
-COMMENT ON COLUMN trading.position_versions.exit_price IS 'Average price of the contracts that left, dollars; null while none did.';
-COMMENT ON COLUMN trading.position_versions.exit_time IS 'When the last contract left or was settled, UTC; null while open.';
-COMMENT ON COLUMN trading.position_versions.trailing_stop_state IS 'Trailing stop: active, activation_price, peak_price, current_stop_price, current_distance; prices in dollars as text. Null when there is none.';
-COMMENT ON COLUMN trading.position_versions.exit_reason IS 'Condition that triggered the exit; null while none did.';
-COMMENT ON COLUMN trading.position_versions.exit_priority IS 'Priority of that condition; null while none triggered.';
-COMMENT ON COLUMN trading.position_versions.close_reason IS 'Why it was closed, for people.';
-COMMENT ON COLUMN trading.position_versions.last_update IS 'When the monitor looked at it, UTC; tells whether the monitor lives. A look that changes nothing else is no version of its own.';
-COMMENT ON COLUMN trading.position_versions.created_at IS 'When the row was written, UTC.';
-COMMENT ON TRIGGER position_versions_append_only ON trading.position_versions IS 'A state that was recorded stays on record.';
-COMMENT ON TRIGGER position_versions_overexit ON trading.position_versions IS 'A position does not shrink below what left it.';
-COMMENT ON TRIGGER position_versions_truncate ON trading.position_versions IS 'A state that was recorded stays on record.';
-
 CREATE TABLE trading.positions (
     environment trading.environment NOT NULL,
     position_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -2410,11 +2774,18 @@ CREATE TABLE trading.positions (
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT positions_pkey PRIMARY KEY (environment, position_id),
+    CONSTRAINT positions_environment_position_id_market_ticker_platform_id_key UNIQUE (environment, position_id, market_ticker, platform_id),
     CONSTRAINT positions_natural_key UNIQUE (market_ticker, environment, platform_id, side, entry_time),
     CONSTRAINT positions_position_id_key UNIQUE (position_id)
 );
 
+CREATE INDEX positions_model_id_idx ON trading.positions USING btree (model_id);
+
+CREATE INDEX positions_strategy_id_idx ON trading.positions USING btree (strategy_id);
+
 CREATE TRIGGER positions_append_only BEFORE DELETE ON trading.positions FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
+
+CREATE TRIGGER positions_immutable_config BEFORE UPDATE OF environment, position_id, platform_id, market_ticker, side, entry_price, entry_time, strategy_id, model_id, created_at ON trading.positions FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('environment', 'position_id', 'platform_id', 'market_ticker', 'side', 'entry_price', 'entry_time', 'strategy_id', 'model_id', 'created_at');
 
 CREATE TRIGGER positions_truncate BEFORE TRUNCATE ON trading.positions FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
 
@@ -2432,6 +2803,7 @@ COMMENT ON COLUMN trading.positions.reason IS 'Why it was entered, for people.';
 COMMENT ON COLUMN trading.positions.created_at IS 'When the row was written, UTC.';
 COMMENT ON COLUMN trading.positions.updated_at IS 'When a version or an exit was last added, UTC; each writer moves it first, which makes them take turns.';
 COMMENT ON TRIGGER positions_append_only ON trading.positions IS 'A position that was held stays on record.';
+COMMENT ON TRIGGER positions_immutable_config ON trading.positions IS 'What was entered, with which money and why by which version, stays so.';
 COMMENT ON TRIGGER positions_truncate ON trading.positions IS 'A position that was held stays on record.';
 
 CREATE TABLE trading.trades (
@@ -2456,7 +2828,7 @@ CREATE TABLE trading.trades (
     executed_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT trades_pkey PRIMARY KEY (environment, platform_id, fill_id),
-    CONSTRAINT trades_trade_id_key UNIQUE (trade_id),
+    CONSTRAINT trades_environment_platform_id_trade_id_key UNIQUE (environment, platform_id, trade_id),
     CONSTRAINT trades_confidence_at_execution_check CHECK (confidence_at_execution = ANY (ARRAY['high'::text, 'medium'::text, 'low'::text])),
     CONSTRAINT trades_fill_id_check CHECK (fill_id <> ''::text),
     CONSTRAINT trades_quantity_check CHECK (quantity::numeric > 0::numeric),
@@ -2473,7 +2845,7 @@ CREATE INDEX trades_model_id_idx ON trading.trades USING btree (model_id);
 
 CREATE INDEX trades_position_id_idx ON trading.trades USING btree (environment, position_id);
 
-CREATE INDEX trades_strategy_id_idx ON trading.trades USING btree (strategy_id);
+CREATE INDEX trades_strategy_id_executed_at_idx ON trading.trades USING btree (strategy_id, executed_at);
 
 CREATE TRIGGER trades_append_only BEFORE DELETE OR UPDATE ON trading.trades FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
 
@@ -2566,7 +2938,7 @@ COMMENT ON COLUMN trading.open_positions.current_price IS 'Latest price seen by 
 COMMENT ON COLUMN trading.open_positions.unrealized_pnl IS 'Profit of the remaining contracts as the monitor saw it, dollars.';
 COMMENT ON COLUMN trading.open_positions.unrealized_pnl_pct IS 'The same as a fraction of the entry.';
 COMMENT ON COLUMN trading.open_positions.realized_pnl IS 'Profit of the contracts that left, dollars.';
-COMMENT ON COLUMN trading.open_positions.trailing_stop_state IS 'Trailing stop; null when there is none.';
+COMMENT ON COLUMN trading.open_positions.trailing_stop_state IS 'Trailing stop; null when there is none. [json: kalshidb.documents:TrailingStop]';
 COMMENT ON COLUMN trading.open_positions.last_update IS 'When the monitor looked at it, UTC.';
 
 CREATE VIEW trading.trade_attribution AS
@@ -2653,22 +3025,22 @@ ALTER TABLE research.edges ADD CONSTRAINT edges_probability_matrix_id_fkey FOREI
 ALTER TABLE research.edges ADD CONSTRAINT edges_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies(strategy_id);
 ALTER TABLE research.game_states ADD CONSTRAINT game_states_event_ticker_external_game_id_valid_to_fkey FOREIGN KEY (event_ticker, external_game_id, valid_to) REFERENCES research.game_states(event_ticker, external_game_id, valid_from);
 ALTER TABLE research.game_states ADD CONSTRAINT game_states_event_ticker_fkey FOREIGN KEY (event_ticker) REFERENCES catalog.events(event_ticker) ON DELETE CASCADE;
+ALTER TABLE trading.position_versions ADD CONSTRAINT position_versions_environment_position_id_fkey FOREIGN KEY (environment, position_id) REFERENCES trading.positions(environment, position_id) ON DELETE CASCADE;
+ALTER TABLE trading.position_versions ADD CONSTRAINT position_versions_environment_position_id_valid_to_fkey FOREIGN KEY (environment, position_id, valid_to) REFERENCES trading.position_versions(environment, position_id, valid_from);
 ALTER TABLE trading.account_balances ADD CONSTRAINT account_balances_environment_platform_id_currency_valid_to_fkey FOREIGN KEY (environment, platform_id, currency, valid_to) REFERENCES trading.account_balances(environment, platform_id, currency, valid_from);
 ALTER TABLE trading.account_balances ADD CONSTRAINT account_balances_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms(platform_id) ON DELETE CASCADE;
+ALTER TABLE trading.cash_ledger ADD CONSTRAINT cash_ledger_environment_platform_id_trade_id_fkey FOREIGN KEY (environment, platform_id, trade_id) REFERENCES trading.trades(environment, platform_id, trade_id) ON DELETE CASCADE;
 ALTER TABLE trading.cash_ledger ADD CONSTRAINT cash_ledger_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE trading.cash_ledger ADD CONSTRAINT cash_ledger_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms(platform_id) ON DELETE CASCADE;
-ALTER TABLE trading.cash_ledger ADD CONSTRAINT cash_ledger_trade_id_fkey FOREIGN KEY (trade_id) REFERENCES trading.trades(trade_id) ON DELETE CASCADE;
 ALTER TABLE trading.exit_attempts ADD CONSTRAINT exit_attempts_environment_position_id_fkey FOREIGN KEY (environment, position_id) REFERENCES trading.positions(environment, position_id) ON DELETE CASCADE;
 ALTER TABLE trading.performance_daily ADD CONSTRAINT performance_daily_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms(platform_id) ON DELETE CASCADE;
 ALTER TABLE trading.position_exits ADD CONSTRAINT position_exits_environment_position_id_fkey FOREIGN KEY (environment, position_id) REFERENCES trading.positions(environment, position_id) ON DELETE CASCADE;
-ALTER TABLE trading.position_versions ADD CONSTRAINT position_versions_environment_position_id_fkey FOREIGN KEY (environment, position_id) REFERENCES trading.positions(environment, position_id) ON DELETE CASCADE;
-ALTER TABLE trading.position_versions ADD CONSTRAINT position_versions_environment_position_id_valid_to_fkey FOREIGN KEY (environment, position_id, valid_to) REFERENCES trading.position_versions(environment, position_id, valid_from);
 ALTER TABLE trading.positions ADD CONSTRAINT positions_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE trading.positions ADD CONSTRAINT positions_model_id_fkey FOREIGN KEY (model_id) REFERENCES research.probability_models(model_id);
 ALTER TABLE trading.positions ADD CONSTRAINT positions_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms(platform_id) ON DELETE CASCADE;
 ALTER TABLE trading.positions ADD CONSTRAINT positions_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies(strategy_id);
 ALTER TABLE trading.trades ADD CONSTRAINT trades_edge_id_fkey FOREIGN KEY (edge_id) REFERENCES research.edges(edge_id);
-ALTER TABLE trading.trades ADD CONSTRAINT trades_environment_position_id_fkey FOREIGN KEY (environment, position_id) REFERENCES trading.positions(environment, position_id) ON DELETE CASCADE;
+ALTER TABLE trading.trades ADD CONSTRAINT trades_environment_position_id_market_ticker_platform_id_fkey FOREIGN KEY (environment, position_id, market_ticker, platform_id) REFERENCES trading.positions(environment, position_id, market_ticker, platform_id) ON DELETE CASCADE;
 ALTER TABLE trading.trades ADD CONSTRAINT trades_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE trading.trades ADD CONSTRAINT trades_model_id_fkey FOREIGN KEY (model_id) REFERENCES research.probability_models(model_id);
 ALTER TABLE trading.trades ADD CONSTRAINT trades_platform_id_fkey FOREIGN KEY (platform_id) REFERENCES catalog.platforms(platform_id) ON DELETE CASCADE;
