@@ -115,7 +115,7 @@ def show(conn: psycopg.Connection[Any], console: Console, moment: datetime) -> N
         table.add_column(name, justify="right")
     table.add_column("")
     width = Decimal("0.1")
-    for row in market_data.calibration(conn, bin_width=width):
+    for row in market_data.calibration(conn, bin_width=width, start_time=None, end_time=None):
         table.add_row(
             f"{row.price_from:.2f} to {row.price_from + width:.2f}", f"{row.trades:,}", f"{row.mean_price:.1%}",
             f"{row.yes_share:.1%}", Text("█" * round(row.yes_share * 30), style="cyan"),

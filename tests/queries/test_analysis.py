@@ -12,7 +12,8 @@ from sample_rows import DAY, NOON, SECOND, book, delta, market, quote, trade
 from kalshidb.models.catalog import SettlementInput
 from kalshidb.queries import catalog, market_data, ops
 
-OUTCOMES = {"KX-Y": "yes", "KX-N": "no", "KX-S": "scalar"}
+OUTCOMES = {"KX-Y": "yes", "KX-N": "no", "KX-S": "scalar", "KX-V": "void"}
+PAID = {"KX-Y": Fraction(1), "KX-N": Fraction(0), "KX-S": Fraction(1, 4)}  # void pays nobody
 
 
 def settle(pg: psycopg.Connection, outcomes: dict[str, str]) -> None:
@@ -20,7 +21,15 @@ def settle(pg: psycopg.Connection, outcomes: dict[str, str]) -> None:
     catalog.insert_settlements(
         pg,
         [
-            SettlementInput(market_ticker=ticker, settled_at=NOON + DAY, platform_id="kalshi", outcome=outcome, retrieved_at=NOON)
+            SettlementInput(
+                market_ticker=ticker,
+                settled_at=NOON + DAY,
+                platform_id="kalshi",
+                outcome=outcome,
+                retrieved_at=NOON,
+                yes_payout=Decimal("0.25") if outcome == "scalar" else None,
+                no_payout=Decimal("0.75") if outcome == "scalar" else None,
+            )
             for ticker, outcome in outcomes.items()
         ],
     )
@@ -33,19 +42,17 @@ def rounded(value: Fraction) -> Decimal:
 
 def calibrated(trades: list[tuple[str, Decimal]], width: Decimal) -> list[tuple[Decimal, int, Decimal, Decimal]]:
     """Return (price_from, trades, mean_price, yes_share) of each bin, by fractions."""
-    bins: dict[int, list[tuple[Fraction, bool]]] = {}
+    bins: dict[int, list[tuple[Fraction, Fraction]]] = {}
     count = -(-1 // Fraction(width))  # the last one may be narrower; it also holds the price of exactly 1
     for ticker, price in trades:
-        if OUTCOMES.get(ticker) in ("yes", "no"):
-            bins.setdefault(min(int(Fraction(price) / Fraction(width)), count - 1), []).append(
-                (Fraction(price), OUTCOMES[ticker] == "yes")
-            )
+        if ticker in PAID:
+            bins.setdefault(min(int(Fraction(price) / Fraction(width)), count - 1), []).append((Fraction(price), PAID[ticker]))
     return [
         (
             rounded(number * Fraction(width)),
             len(members),
             rounded(sum((price for price, _ in members), Fraction(0)) / len(members)),
-            rounded(Fraction(sum(came_true for _, came_true in members), len(members))),
+            rounded(sum((paid for _, paid in members), Fraction(0)) / len(members)),
         )
         for number, members in sorted(bins.items())
     ]
@@ -63,7 +70,8 @@ def test_calibration_agrees_with_plain_python(pg: psycopg.Connection, width: str
     market_data.insert_public_trades(
         pg, [trade(number, ticker, yes_price=price) for number, (ticker, price) in enumerate(trades)]
     )
-    rows = [(row.price_from, row.trades, row.mean_price, row.yes_share) for row in market_data.calibration(pg, bin_width=step)]
+    found = market_data.calibration(pg, bin_width=step, start_time=None, end_time=None)
+    rows = [(row.price_from, row.trades, row.mean_price, row.yes_share) for row in found]
     assert rows == calibrated(trades, step)
 
 
@@ -74,12 +82,12 @@ def test_calibration_counts_by_the_last_declared_outcome(pg: psycopg.Connection)
     )
     catalog.insert_settlements(pg, [amended])
     market_data.insert_public_trades(pg, [trade(1, "KX-Y", yes_price=Decimal(1))])
-    (row,) = market_data.calibration(pg, bin_width=Decimal("0.1"))
+    (row,) = market_data.calibration(pg, bin_width=Decimal("0.1"), start_time=None, end_time=None)
     assert (row.price_from, row.trades, row.mean_price, row.yes_share) == (Decimal("0.9"), 1, 1, 1)
 
 
 def test_calibration_of_nothing_is_empty(pg: psycopg.Connection) -> None:
-    assert market_data.calibration(pg, bin_width=Decimal("0.1")) == []
+    assert market_data.calibration(pg, bin_width=Decimal("0.1"), start_time=None, end_time=None) == []
 
 
 def gaps(pg: psycopg.Connection) -> list[tuple[str | None, str | None, int | None, int | None]]:
