@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0018.version-recorders. Made by `kalshidb generate`; do not edit.
--- inputs f708a041ff7704ae6ea477913882732d39ccff8fa494188c0c71602ab2c21632
--- body   9a4b3cbcbc4dd716c3b3fda684d9d6d1749874d745b118fd563ad4ab096f884d
+-- The schema that the migrations make, up to 0019.loaders-make-months. Made by `kalshidb generate`; do not edit.
+-- inputs dcb4ec99d8843550d478f6018095a64c82ad4ce4ea7affc1b893434cc2435c6d
+-- body   294052581d17464323e6ed1f853c5b667eeacafa17b003312cdd9e2845cbd748
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -824,6 +824,7 @@ COMMENT ON DOMAIN market_data.side IS 'The side of a binary contract: yes or no.
 CREATE OR REPLACE FUNCTION market_data.create_month_partitions(parent regclass, moments timestamp with time zone[])
  RETURNS integer
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET "TimeZone" TO 'UTC'
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -864,6 +865,8 @@ END;
 $function$;
 
 COMMENT ON FUNCTION market_data.create_month_partitions(regclass,timestamp with time zone[]) IS 'Makes the monthly partitions (UTC months) that the given moments need and that are missing; returns how many it made.';
+
+REVOKE EXECUTE ON FUNCTION market_data.create_month_partitions(regclass,timestamp with time zone[]) FROM PUBLIC;
 
 CREATE TABLE market_data.candlesticks (
     market_ticker catalog.ticker NOT NULL,

@@ -1,9 +1,9 @@
 """The `kalshidb check` commands: whether what the repository holds is sound, and whether a live database is what it should be. Thin.
 
-Exit status: 0 nothing was found · 1 something was, or the check could not be made · 2 wrong arguments · 4 `check drift` found something.
+Exit status: 0 nothing was found · 1 something was, or the check could not be made · 2 wrong arguments ·
+5 `check drift` found something · 6 it could not reach the database.
 """
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kalshidb.typedsql.checking import Report as StatementsReport
     from kalshidb.typedsql.generate import Project
 
-FAILED, DRIFTED = 1, 4
+FAILED, DRIFTED, UNREACHABLE = 1, 5, 6  # as `kalshidb status` has them
 
 app = typer.Typer(
     help="Whether what the repository holds is sound; without a command, all of it. For those who change the SQL.",
@@ -143,13 +143,18 @@ def drift(
     as_json: AsJson = False,
     sarif_file: AsSarif = None,
 ) -> None:
-    """Compare a live database with the snapshot of the schema. Monthly partitions are no drift. Ends with 4 where it differs."""
+    """Compare a live database with the snapshot of the schema. Monthly partitions are no drift. Ends with 5 where it differs."""
     from kalshidb.migration import drift as comparing  # noqa: PLC0415
 
     place = file or snapshot_file()
     if save is None and not place.exists():
         _fail(f"there is no snapshot {shown(place)}; `kalshidb check schema --write` makes it, or --snapshot names another")
-    with _live(database) as conn:
+    try:
+        live = _live(database)
+    except postgres.DatabaseUnavailable as error:
+        err.print(f"kalshidb: {' '.join(str(error).split())}", style="red", markup=False)
+        raise typer.Exit(UNREACHABLE) from None
+    with live as conn:
         if save is not None:
             snapshot.write(save, snapshot.text(snapshot.read(conn)))
             out.print(f"wrote {shown(save)}", markup=False)
@@ -296,15 +301,12 @@ def scratch_server(given: str | None) -> Iterator[str]:
         yield server.ensure_database()
 
 
-@contextmanager
-def _live(given: str | None) -> Iterator[psycopg.Connection[Any]]:
-    """Give a connection to the live database that cannot write, and sees one moment."""
-    with contextlib.ExitStack() as stack:
-        url = given or stack.enter_context(postgres.database()).url
-        conn = stack.enter_context(postgres.connect(url))
-        conn.read_only = True
-        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        yield conn
+def _live(given: str | None) -> psycopg.Connection[Any]:
+    """Return a connection to the live database that cannot write, and sees one moment."""
+    conn = postgres.connect(given)
+    conn.read_only = True
+    conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    return conn
 
 
 # Showing

@@ -278,14 +278,14 @@ def run(*arguments: str) -> tuple[int, str]:
     return ended.exit_code, ended.output
 
 
-def test_the_command_ends_with_4_where_something_differs(check: Check, empty_database: str, tmp_path: Path) -> None:
+def test_the_command_ends_with_5_where_something_differs(check: Check, empty_database: str, tmp_path: Path) -> None:
     file, sarif = tmp_path / "schema.sql", tmp_path / "found.sarif"
     options = ["drift", "--database", empty_database, "--server", empty_database, "--snapshot", str(file)]
     status, said = run(*options)
     assert (status, said.startswith("no findings against ")) == (0, True), said
     check("DROP INDEX shop.customers_city_idx")
     status, said = run(*options, "--sarif", str(sarif))
-    assert status == 4, said
+    assert status == 5, said
     assert "schema.sql:" in said
     assert "index shop.customers_city_idx: is missing" in said
     assert '"ruleId": "missing"' in sarif.read_text()
@@ -299,7 +299,7 @@ def test_a_database_can_be_saved_as_the_snapshot_that_it_is_compared_with_later(
         options = ["drift", "--database", empty_database, "--server", empty_database, "--snapshot", str(file)]
         assert run(*options)[0] == 0
         conn.execute("ALTER TABLE shop.customers ADD x integer")
-        assert run(*options)[0] == 4
+        assert run(*options)[0] == 5
 
 
 def test_a_snapshot_that_is_not_there_is_said(empty_database: str, tmp_path: Path) -> None:

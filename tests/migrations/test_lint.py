@@ -212,6 +212,14 @@ def test_a_constraint_that_is_changed_is_not_one_that_is_dropped(check: Check) -
     assert found(check(f"{drop};")) == [("ban-drop-constraint", 2)]
 
 
+def test_what_is_taken_away_after_the_deployment_is_what_that_migration_is_for(check: Check, folder: Path) -> None:
+    drop = "ALTER TABLE market_data.quotes DROP COLUMN source;"
+    assert found(check(drop)) == [("ban-drop-column", 1)]
+    (folder / "0002.change.sql").rename(folder / "0002.post-change.sql")
+    (folder / "0002.change.rollback.sql").rename(folder / "0002.post-change.rollback.sql")
+    assert lint.check(folder, house=True) == []
+
+
 # -- files -------------------------------------------------------------------------------------------------------------------------
 
 

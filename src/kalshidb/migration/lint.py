@@ -67,6 +67,10 @@ NOT_OURS = {
     "prefer-bigint-over-int": "small counts are small; identity columns have a rule of their own",
     "prefer-bigint-over-smallint": "small counts are small; identity columns have a rule of their own",
 }
+AFTER_DEPLOYMENT = re.compile(r"^\d+[._-]post-")
+"""Migrations that are applied when no running program knows the old shape any more."""
+TAKEN_AWAY = ("ban-drop-column", "ban-drop-table", "ban-drop-constraint", "ban-drop-not-null")
+"""What they are for."""
 DISTRIBUTED = ("catalog", "market_data")
 """The schemas that must run unchanged when they are spread over several servers."""
 MARKET_DATA = "market_data"
@@ -254,6 +258,8 @@ def _judged(file: SqlFile, said: dict[str, Any], made: _Folder) -> Iterator[Find
     if statement is None:
         yield Finding(at, line, rule, "", str(said["message"]), advice)
         return
+    if rule in TAKEN_AWAY and AFTER_DEPLOYMENT.match(file.id):
+        return
     if rule == "ban-drop-constraint" and _readded(statement, file, line):
         return  # it is changed, not dropped; what adding it takes is a finding of its own
     if rule == "constraint-missing-not-valid" and _kind_at(statement, file, line) != pg.CONSTR_CHECK:
@@ -265,7 +271,7 @@ def _judged(file: SqlFile, said: dict[str, Any], made: _Folder) -> Iterator[Find
         yield Finding(
             at, line, "partitioned-index", statement.node.index_stmt.idxname,
             f"it blocks the writers of every partition of {table} until all is indexed",
-            "make it ON ONLY the table, then CONCURRENTLY on each partition and attach those; see docs/for-dbas.md",
+            "build it CONCURRENTLY on each partition first, then this one only attaches those; see docs/for-dbas.md",
         )  # fmt: skip
         return
     if rule == "adding-foreign-key-constraint" and table in made.partitioned:
