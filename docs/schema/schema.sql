@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0019.loaders-make-months. Made by `kalshidb generate`; do not edit.
--- inputs dcb4ec99d8843550d478f6018095a64c82ad4ce4ea7affc1b893434cc2435c6d
--- body   294052581d17464323e6ed1f853c5b667eeacafa17b003312cdd9e2845cbd748
+-- The schema that the migrations make, up to 0020.ingestion-audit. Made by `kalshidb generate`; do not edit.
+-- inputs eb27d9664ccf59b7422956b8b1ab7a979e718fb808e07f293ab6b9ebc00b1286
+-- body   7cab053db84d574ce3985cf92a0b3b5e697142cf0541e2b9d237b32e950ba12e
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -1341,6 +1341,55 @@ COMMENT ON COLUMN ops.config_overrides.ended_at IS 'When another replaced it or 
 COMMENT ON COLUMN ops.config_overrides.active IS 'False once it was taken back or replaced; derived from ended_at. An active one may have expired: nobody needs to clean up.';
 COMMENT ON TRIGGER config_overrides_replace ON ops.config_overrides IS 'A new override replaces the active one; one that comes with its end (a record of the past) leaves it alone.';
 
+CREATE TABLE ops.coverage (
+    market_ticker text NOT NULL,
+    kind text NOT NULL,
+    period_interval_minutes smallint NOT NULL,
+    covered tstzmultirange NOT NULL,
+    run_id bigint,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT coverage_pkey PRIMARY KEY (market_ticker, kind, period_interval_minutes),
+    CONSTRAINT coverage_covered_check CHECK (NOT isempty(covered)),
+    CONSTRAINT coverage_kind_check CHECK (kind = ANY (ARRAY['candlesticks'::text, 'trades'::text])),
+    CONSTRAINT coverage_period_interval_minutes_check CHECK (
+CASE kind
+    WHEN 'candlesticks'::text THEN period_interval_minutes = ANY (ARRAY[1, 60, 1440])
+    ELSE period_interval_minutes = 0
+END)
+);
+
+COMMENT ON TABLE ops.coverage IS 'Of which spans of time everything is stored, by market and kind; from fetches that reached their end, never from the rows.';
+COMMENT ON COLUMN ops.coverage.market_ticker IS 'The market; empty text for all markets together.';
+COMMENT ON COLUMN ops.coverage.kind IS 'candlesticks or trades.';
+COMMENT ON COLUMN ops.coverage.period_interval_minutes IS 'Length of the candlesticks in minutes; 0 for trades.';
+COMMENT ON COLUMN ops.coverage.covered IS 'The spans, half-open, UTC: every candlestick that ends, or trade that happened, within them is stored.';
+COMMENT ON COLUMN ops.coverage.run_id IS 'The run that added to it last.';
+COMMENT ON COLUMN ops.coverage.updated_at IS 'When it last grew, UTC.';
+
+CREATE TABLE ops.ingest_requests (
+    run_id bigint NOT NULL,
+    request_number bigint NOT NULL,
+    url text NOT NULL,
+    params jsonb NOT NULL,
+    http_status integer,
+    body_bytes bigint NOT NULL,
+    retrieved_at timestamp with time zone NOT NULL,
+    CONSTRAINT ingest_requests_pkey PRIMARY KEY (run_id, request_number),
+    CONSTRAINT ingest_requests_body_bytes_check CHECK (body_bytes >= 0),
+    CONSTRAINT ingest_requests_request_number_check CHECK (request_number > 0)
+);
+
+CREATE INDEX ingest_requests_retrieved_at_idx ON ops.ingest_requests USING btree (retrieved_at);
+
+COMMENT ON TABLE ops.ingest_requests IS 'One answer that was taken in. A stored row came with the answer of its retrieved_at.';
+COMMENT ON COLUMN ops.ingest_requests.run_id IS 'The run that asked.';
+COMMENT ON COLUMN ops.ingest_requests.request_number IS 'Its place in the run, from 1.';
+COMMENT ON COLUMN ops.ingest_requests.url IS 'What was asked, without its parameters; or the file.';
+COMMENT ON COLUMN ops.ingest_requests.params IS 'The parameters, an object of text.';
+COMMENT ON COLUMN ops.ingest_requests.http_status IS 'Status of the answer; null for a file or a frame of a stream.';
+COMMENT ON COLUMN ops.ingest_requests.body_bytes IS 'Bytes of the answer.';
+COMMENT ON COLUMN ops.ingest_requests.retrieved_at IS 'When the whole answer had arrived, UTC; the retrieved_at of its rows.';
+
 CREATE TABLE ops.ingest_runs (
     run_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     source text NOT NULL,
@@ -1357,7 +1406,7 @@ CREATE TABLE ops.ingest_runs (
     CONSTRAINT ingest_runs_pkey PRIMARY KEY (run_id),
     CONSTRAINT ingest_runs_finished_at_check CHECK ((status = ANY (ARRAY['running'::text, 'abandoned'::text])) = (finished_at IS NULL)),
     CONSTRAINT ingest_runs_rows_check CHECK (LEAST(rows_read, rows_written, rows_unchanged, rows_rejected) >= 0),
-    CONSTRAINT ingest_runs_status_check CHECK (status = ANY (ARRAY['running'::text, 'succeeded'::text, 'rejected_some'::text, 'failed'::text, 'abandoned'::text]))
+    CONSTRAINT ingest_runs_status_check CHECK (status = ANY (ARRAY['running'::text, 'succeeded'::text, 'rejected_some'::text, 'truncated'::text, 'failed'::text, 'abandoned'::text]))
 );
 
 CREATE INDEX ingest_runs_running_idx ON ops.ingest_runs USING btree (run_id) WHERE (status = 'running'::text);
@@ -1367,13 +1416,13 @@ CREATE INDEX ingest_runs_started_at_idx ON ops.ingest_runs USING btree (started_
 COMMENT ON TABLE ops.ingest_runs IS 'One load of data, from whatever source.';
 COMMENT ON COLUMN ops.ingest_runs.run_id IS 'Number of the run; also the key of the advisory lock that the living run holds.';
 COMMENT ON COLUMN ops.ingest_runs.source IS 'What was loaded: the command with its paths, or the address of the exchange.';
-COMMENT ON COLUMN ops.ingest_runs.status IS 'running, succeeded, rejected_some (stored all but the rejected), failed, or abandoned (its process died).';
+COMMENT ON COLUMN ops.ingest_runs.status IS 'running, succeeded, rejected_some (stored all but the rejected), truncated (stopped before the last page), failed, or abandoned (its process died).';
 COMMENT ON COLUMN ops.ingest_runs.rows_read IS 'Objects read: written + unchanged + rejected.';
 COMMENT ON COLUMN ops.ingest_runs.rows_written IS 'Objects inserted or changed.';
 COMMENT ON COLUMN ops.ingest_runs.rows_unchanged IS 'Objects that were stored already, or are older than what is stored.';
 COMMENT ON COLUMN ops.ingest_runs.rows_rejected IS 'Objects that could not be stored; see ops.rejected_payloads.';
 COMMENT ON COLUMN ops.ingest_runs.rows_by_kind IS 'The same counts for each kind of object.';
-COMMENT ON COLUMN ops.ingest_runs.error IS 'Why it failed; null otherwise.';
+COMMENT ON COLUMN ops.ingest_runs.error IS 'Why it failed, or where it was cut short; null otherwise.';
 COMMENT ON COLUMN ops.ingest_runs.started_at IS 'Start, UTC.';
 COMMENT ON COLUMN ops.ingest_runs.finished_at IS 'End, UTC; null while running and when abandoned.';
 COMMENT ON COLUMN ops.ingest_runs.duration IS 'finished_at - started_at.';
@@ -3019,6 +3068,8 @@ ALTER TABLE market_data.candlesticks ADD CONSTRAINT candlesticks_market_ticker_f
 ALTER TABLE market_data.orderbook_deltas ADD CONSTRAINT orderbook_deltas_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE market_data.orderbook_snapshots ADD CONSTRAINT orderbook_snapshots_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE market_data.price_snapshots ADD CONSTRAINT price_snapshots_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
+ALTER TABLE ops.coverage ADD CONSTRAINT coverage_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id);
+ALTER TABLE ops.ingest_requests ADD CONSTRAINT ingest_requests_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id) ON DELETE CASCADE;
 ALTER TABLE ops.rejected_payloads ADD CONSTRAINT rejected_payloads_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id);
 ALTER TABLE research.market_analyses ADD CONSTRAINT market_analyses_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE research.edges ADD CONSTRAINT edges_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;

@@ -7,7 +7,7 @@ writes nothing, and a process that was killed is made good by running it again.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
@@ -26,7 +26,7 @@ from kalshidb.exchange.recognise import Found, Hints, Item, Kind, NotStored, Unr
 from kalshidb.models import catalog as catalog_rows
 from kalshidb.models import market_data as market_data_rows
 from kalshidb.models.domains import Source
-from kalshidb.models.ops import RejectedPayload, RejectedPayloadInput
+from kalshidb.models.ops import IngestRequest, RejectedPayload, RejectedPayloadInput
 from kalshidb.queries import catalog, market_data, ops
 from kalshidb.typedsql import BulkResult
 
@@ -191,6 +191,9 @@ class Intake:
         self._keep_raw = keep_raw
         self._queues: dict[Destination, list[_Entry]] = {destination: [] for destination in Destination}
         self._pages: dict[Destination, list[_Held]] = {destination: [] for destination in Destination}
+        self._requests: list[IngestRequest] = []
+        self._asked = 0
+        self._cut: str | None = None
         self._held = 0
         self._refused: dict[tuple[str, str, str], RejectedPayloadInput] = {}
         self._refused_again: set[tuple[str, str]] = set()
@@ -213,7 +216,8 @@ class Intake:
         except BaseException as late:
             self._fail(late)
             raise
-        self._finish("rejected_some" if self.report.total.rejected else "succeeded", None)
+        status = "rejected_some" if self.report.total.rejected else "succeeded"
+        self._finish("truncated" if self._cut else status, self._cut)
 
     def _fail(self, error: BaseException) -> None:
         if not self._conn.closed and not self._conn.broken:
@@ -222,6 +226,35 @@ class Intake:
     def _finish(self, status: str, error: str | None) -> None:
         self._note_progress()
         ops.finish_ingest_run(self._conn, run_id=self.report.run_id, status=status, error=error)
+
+    def note_request(
+        self, url: str, params: Mapping[str, str], *, http_status: int | None, body_bytes: int, retrieved_at: datetime
+    ) -> None:
+        """Note an answer, under whose time of retrieval its rows are stored: what lets a row be traced to it.
+
+        Args:
+            url: what was asked, without parameters; or the file.
+            params: the parameters.
+            http_status: status of the answer; None for a file.
+            body_bytes: its length.
+            retrieved_at: when it had arrived, UTC.
+        """
+        self._asked += 1
+        self._requests.append(
+            IngestRequest(
+                run_id=self.report.run_id,
+                request_number=self._asked,
+                url=_storable(url),
+                params=dict(params),
+                http_status=http_status,
+                body_bytes=body_bytes,
+                retrieved_at=retrieved_at,
+            )
+        )
+
+    def note_cut(self, reason: str) -> None:
+        """Note that a walk was stopped before its last page: the run ends as `truncated`, and says why."""
+        self._cut = self._cut or reason
 
     # -- taking in ---------------------------------------------------------------------------------------------------------------
 
@@ -407,6 +440,9 @@ class Intake:
                 self._write_pages(destination, pages)
                 pages.clear()
         self._held = 0
+        if self._requests:
+            ops.record_requests(self._conn, self._requests)
+            self._requests.clear()
         self._write_refusals()
         self._resolve()
         self._note_progress()

@@ -114,7 +114,9 @@ def load_files(intake: Intake, found: Found, hints: Hints, on_bytes: Callable[[i
 def _load_file(intake: Intake, path: Path, hints: Hints, on_bytes: Callable[[int], object]) -> None:
     source = shown_path(path)
     with path.open("rb") as file:
-        seen_at = hints.observed_at or _written_at(os.fstat(file.fileno()))
+        status = os.fstat(file.fileno())
+        seen_at = hints.observed_at or _written_at(status)
+        intake.note_request(source, {}, http_status=None, body_bytes=status.st_size, retrieved_at=seen_at)
         hints = replace(hints, observed_at=None)  # one moment for the file; within it the order counts
         promises_lines = path.suffix.lower() in _LINES
         first = file.readline() if promises_lines else b""

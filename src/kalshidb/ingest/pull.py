@@ -60,6 +60,13 @@ def pull(
                 yield answer, hints, intake.read(answer.document, hints)
 
         for answer, hints, page in ahead(read()):
+            intake.note_request(
+                answer.url,
+                answer.params,
+                http_status=answer.status,
+                body_bytes=len(answer.body),
+                retrieved_at=seen_at(answer),
+            )
             if page is not None:
                 intake.take_page(page, answer.url)
             else:
