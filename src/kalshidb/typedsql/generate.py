@@ -905,7 +905,10 @@ def class_name(relation: str) -> str:
     relation = re.sub(r"\W+", "_", relation).strip("_") or "table"
     words = relation.split("_")
     last = words[-1]
-    irregular = {"aliases": "alias", "caches": "cache", "movies": "movie", "news": "news", "statuses": "status"}
+    irregular = {
+        "aliases": "alias", "caches": "cache", "indices": "index", "matrices": "matrix", "movies": "movie", "news": "news",
+        "statuses": "status", "vertices": "vertex",
+    }  # fmt: skip
     if last in irregular:
         last = irregular[last]
     elif last.endswith("yses"):
