@@ -1,5 +1,5 @@
 -- The schema that the migrations make, up to 0020.ingestion-audit. Made by `kalshidb generate`; do not edit.
--- inputs eb27d9664ccf59b7422956b8b1ab7a979e718fb808e07f293ab6b9ebc00b1286
+-- inputs 58fe1bc0217d04c64aa44f2cb6e4d72af0a4a6c57644d4e4b26db637eba3ca02
 -- body   7cab053db84d574ce3985cf92a0b3b5e697142cf0541e2b9d237b32e950ba12e
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,

@@ -114,6 +114,7 @@ CHANGES = {
     "ALTER TABLE shop.customers SET (fillfactor = 50)": ("changed", "table shop.customers", "fillfactor=50"),
     "ALTER TABLE shop.customers ALTER city SET STATISTICS 900": ("extra", "setting statistics of column shop.customers.city", ""),
     "ALTER TABLE shop.customers ENABLE ROW LEVEL SECURITY": ("extra", "setting enable row level security of shop.customers", ""),
+    "CREATE AGGREGATE shop.total(integer) (SFUNC = int4pl, STYPE = integer)": ("extra", "other aggregate shop.total(integer)", ""),
     "DROP TABLE shop.orders;; CREATE VIEW shop.orders AS SELECT 1 AS one": ("extra", "view shop.orders", ""),
 }  # fmt: skip
 
@@ -268,6 +269,15 @@ def test_a_reader_with_no_rights_on_any_table_can_look(check: Check, empty_datab
         conn.read_only = True
         assert len(snapshot.read(conn).things) > 25
     assert check() == []
+
+
+def test_what_the_scratch_server_cannot_make_is_said_and_the_rest_is_found_all_the_same(check: Check) -> None:
+    by_hand = """CREATE OPERATOR shop.### (LEFTARG = text, RIGHTARG = text, FUNCTION = textcat);;
+        CREATE VIEW shop.odd AS SELECT name OPERATOR(shop.###) name AS twice FROM shop.customers;; DROP INDEX shop.customers_city_idx"""
+    found = names(check(by_hand))
+    assert ("scratch", "") in found
+    assert {("extra", "view shop.odd"), ("missing", "index shop.customers_city_idx")} <= set(found)
+    assert ("extra", "other operator shop.###(pg_catalog.text,pg_catalog.text)") in found
 
 
 # -- as a command ------------------------------------------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kalshidb.migration import migrate, pending
+from kalshidb.migration import drift, migrate, pending
 from kalshidb.models.catalog import EventInput, MarketInput
 from kalshidb.models.market_data import Candlestick, PriceSnapshotInput
 from kalshidb.postgres import EmbeddedPostgres
 from kalshidb.postgres.embedded import find_programs
 from kalshidb.queries import catalog, market_data
+from kalshidb.sqlfiles import snapshot_file
 
 NOON = datetime(2026, 7, 19, 12, tzinfo=UTC)
 
@@ -105,3 +106,21 @@ def test_rolling_back_works_on_another_major_version(older_server: str) -> None:
     backend.rollback_migrations(backend.to_rollback(migrations))
     backend.connection.close()
     assert len(migrate(older_server)) == len(migrations)
+
+
+def test_a_database_on_another_major_version_is_no_drift_and_its_changes_are(older_server: str, empty_database: str) -> None:
+    """That version writes views, defaults and privileges in its own way; the snapshot is the bundled server's."""
+    migrate(older_server)
+    with psycopg.connect(older_server) as connection:
+        assert [str(finding) for finding in drift.check(connection, snapshot_file(), empty_database)] == []
+        connection.execute(
+            "ALTER VIEW catalog.current_markets SET (security_barrier = true); DROP INDEX catalog.events_is_stub_idx"
+        )
+        connection.execute("GRANT ALL ON catalog.markets TO PUBLIC")
+        found = {finding.subject for finding in drift.check(connection, snapshot_file(), empty_database)}
+        assert found == {
+            "view catalog.current_markets",
+            "index catalog.events_is_stub_idx",
+            "grant TABLE catalog.markets TO PUBLIC",
+        }
+        connection.rollback()

@@ -2,12 +2,18 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from kalshidb import checks
+from kalshidb.migration import findings as migration
+from kalshidb.migration.reversible import Proof
+from kalshidb.migration.snapshot import Schema
+from kalshidb.sqlfiles import snapshot_file
 from kalshidb.typedsql import checking
 from kalshidb.typedsql.checking import Finding, Report
 
@@ -40,3 +46,34 @@ def test_the_command_says_what_was_found_and_fails_if_anything(
         assert (
             ended.stdout == "".join(f"{finding}\n" for finding in findings) + f"{number} in 2 statements, 1 tables, 1 indexes\n"
         )
+
+
+def test_everything_is_checked_by_one_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each part is tested where it is at home; here, that each is asked and none is swallowed."""
+    lint = migration.Finding("migrations/0001.x.sql", 1, "split", "", "it is wrong", "mend it")
+    proof = Proof(Schema((), {}, 18), ["0001.x"])
+    monkeypatch.setattr(checks, "scratch_server", nullcontext)
+    monkeypatch.setattr(checks, "_linted", lambda _folder, house: ([lint] if house else [], "2 files"))
+    monkeypatch.setattr(checks, "_generated", lambda _project: [replace(lint, rule="generated")])
+    monkeypatch.setattr(checks, "_schema", lambda _folder, _file, _server: (proof, [replace(lint, rule="rollback")]))
+    monkeypatch.setattr(checks, "_queries", lambda _project, _server: Report((FOUND,), 2, 1, 1))
+    sarif = tmp_path / "found.sarif"
+    ended = CliRunner().invoke(checks.app, ["--json", "--sarif", str(sarif)])
+    assert ended.exit_code == 1
+    said = json.loads(ended.stdout)
+    assert [(part, [finding["rule"] for finding in found]) for part, found in said.items()] == [
+        ("migrations", ["split"]), ("generated files", ["generated"]), ("schema", ["rollback"]), ("queries", ["queries"]),
+    ]  # fmt: skip
+    assert len(json.loads(sarif.read_text())["runs"][0]["results"]) == 4
+    ended = CliRunner().invoke(checks.app, [])
+    assert "migrations: 1 finding in 2 files\n" in ended.stdout
+    assert f"{FOUND.file}:{FOUND.line}: {FOUND.subject}: {FOUND.problem}; {FOUND.advice} [queries]\n" in ended.stdout
+
+
+def test_a_generated_file_that_was_edited_is_found_without_a_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    edited = tmp_path / "schema.sql"
+    edited.write_text(snapshot_file().read_text().replace("NOT NULL", "NULL"))
+    monkeypatch.setattr(checks, "snapshot_file", lambda: edited)
+    (found,) = checks._generated(checks.project_of_package())
+    assert (found.rule, Path(found.file).name) == ("generated", "schema.sql")
+    assert "edited by hand" in found.problem

@@ -165,7 +165,8 @@ def rebuilt(text: str, server: str) -> Schema:
                 if (role := missing_role(error)) is None:
                     raise
                 create_role(server, role)
-        return snapshot.read(conn)
+        schema = snapshot.read(conn)
+    return replace(schema, things=(*schema.things, *snapshot.only_named(text)))
 
 
 # -- a live database ---------------------------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ def stale(schema: Schema, file: Path, migrations: Path, server: str) -> list[Fin
         return []
     advice = "write it anew (kalshidb check schema --write), and review what changed"
     try:
-        differences = compare(rebuilt(text, server), rebuilt(snapshot.render(schema), server))
+        differences = compare(rebuilt(text, server), rebuilt(snapshot.text(schema), server))
     except psycopg.Error as error:
         return [
             Finding(shown(file), 1, "snapshot", "", f"it is no SQL that makes a schema: {' '.join(str(error).split())}", advice)
@@ -223,10 +224,12 @@ def check(
     live = _without(live, set(ignored), {thing.name for thing in reference.things if thing.kind == "schema"})
     live, findings = _without_months(live, reference, file)
     try:
-        rewritten = rebuilt(snapshot.render(live), server)
-    except psycopg.Error:
-        # It has what that server cannot make, which is then told as it stands.
+        rewritten = rebuilt(snapshot.text(live), server)
+    except psycopg.Error as error:
         rewritten = live
+        problem = f"the scratch server cannot make what this database has: {' '.join(str(error).split())}"
+        advice = "views may be written otherwise below and be the same; --server names a server that can"
+        findings.append(Finding(shown(file), 1, "scratch", "", problem, advice))
     if not grants:
         reference, rewritten = _without_grants(reference), _without_grants(rewritten)
     if live.major < 17:  # where MAINTAIN is no privilege yet

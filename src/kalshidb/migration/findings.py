@@ -21,6 +21,7 @@ RULES = {
     "column-order": "The columns of a table stand in another order than in the snapshot.",
     "default-partition": "A partition takes rows that belong into none.",
     "partition": "A partition that no loader makes is not in the snapshot.",
+    "scratch": "A scratch server cannot make what a database has, so it was compared as it is written there.",
     "fault": "An index or constraint is there and does not do its work.",
 }
 """What each rule is about, apart from those of single statements (kalshidb.migration.lint)."""

@@ -20,6 +20,7 @@ from kalshidb.sqlfiles import sql_dir
 FILE = "schema.sql"
 """The snapshot's name, in docs/schema of a project."""
 
+_ONLY_NAMED = "-- Not described here: "
 _LATE = 10000  # from this place on, a table's things come after every table: foreign keys, and what is said about them
 _INSIDE = ("column", "constraint")
 _CREATED = ("schema", "extension", "type", "domain", "sequence", "function", "procedure", "table", "partition", "view", "other")
@@ -136,6 +137,12 @@ def render(schema: Schema) -> str:
     return "".join(f"\n{block}\n" for block in blocks)
 
 
+def only_named(text: str) -> list[Thing]:
+    """Return the objects that the SQL of a schema names and does not make."""
+    names = [line.removeprefix(_ONLY_NAMED) for line in text.splitlines() if line.startswith(_ONLY_NAMED)]
+    return [Thing(kind="other", name=name, part_of="", place=0, definition="") for name in names]
+
+
 def _place(thing: Thing) -> tuple[bool, bool, int, str]:
     return thing.kind in ("grant", "revoke"), thing.kind == "comment", thing.place, thing.name
 
@@ -167,7 +174,7 @@ def _in_order(schema: Schema) -> Iterator[Thing]:
 def _created(thing: Thing, parts: list[Thing]) -> Iterator[str]:
     """Return the statement that makes an object, then what belongs to it, in groups."""
     if thing.kind == "other":
-        yield f"-- Not described here: {thing.name}"
+        yield f"{_ONLY_NAMED}{thing.name}"
         return
     clauses = [part for part in parts if part.kind in _INSIDE and not part.definition.endswith(" NOT VALID")]
     if thing.kind == "table":
