@@ -9,11 +9,12 @@
 -- depends: 0010.purge
 
 ALTER TABLE catalog.market_versions
-    ADD CONSTRAINT market_versions_market_ticker_valid_to_key UNIQUE (market_ticker, valid_to),
+    -- The end first: led by the ticker it would be a second way to all versions of a market, and the planner would take it for the key.
+    ADD CONSTRAINT market_versions_valid_to_market_ticker_key UNIQUE (valid_to, market_ticker),
     ADD CONSTRAINT market_versions_market_ticker_valid_to_fkey
         FOREIGN KEY (market_ticker, valid_to) REFERENCES catalog.market_versions (market_ticker, valid_from);
 
 COMMENT ON CONSTRAINT market_versions_market_ticker_valid_to_fkey ON catalog.market_versions IS
     'A version ends where the next begins: no gap.';
-COMMENT ON CONSTRAINT market_versions_market_ticker_valid_to_key ON catalog.market_versions IS
+COMMENT ON CONSTRAINT market_versions_valid_to_market_ticker_key ON catalog.market_versions IS
     'No two versions end at the same moment: no overlap.';

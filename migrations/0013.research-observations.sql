@@ -34,7 +34,7 @@ CREATE TABLE research.edges (
     CONSTRAINT edges_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES research.strategies (strategy_id),
     CONSTRAINT edges_model_id_fkey FOREIGN KEY (model_id) REFERENCES research.probability_models (model_id),
     CONSTRAINT edges_market_ticker_source_key_valid_from_key UNIQUE (market_ticker, source_key, valid_from),
-    CONSTRAINT edges_market_ticker_source_key_valid_to_key UNIQUE (market_ticker, source_key, valid_to),
+    CONSTRAINT edges_valid_to_market_ticker_source_key_key UNIQUE (valid_to, market_ticker, source_key),
     CONSTRAINT edges_market_ticker_source_key_valid_to_fkey
         FOREIGN KEY (market_ticker, source_key, valid_to) REFERENCES research.edges (market_ticker, source_key, valid_from),
     CONSTRAINT edges_valid_to_check CHECK (valid_to > valid_from),
@@ -121,7 +121,7 @@ CREATE TABLE research.game_states (
     created_at          timestamptz     NOT NULL DEFAULT statement_timestamp(),
     CONSTRAINT game_states_pkey PRIMARY KEY (event_ticker, external_game_id, valid_from),
     CONSTRAINT game_states_event_ticker_fkey FOREIGN KEY (event_ticker) REFERENCES catalog.events (event_ticker) ON DELETE CASCADE,
-    CONSTRAINT game_states_event_ticker_external_game_id_valid_to_key UNIQUE (event_ticker, external_game_id, valid_to),
+    CONSTRAINT game_states_valid_to_event_ticker_external_game_id_key UNIQUE (valid_to, event_ticker, external_game_id),
     CONSTRAINT game_states_event_ticker_external_game_id_valid_to_fkey
         FOREIGN KEY (event_ticker, external_game_id, valid_to)
         REFERENCES research.game_states (event_ticker, external_game_id, valid_from),

@@ -116,7 +116,7 @@ CREATE TABLE trading.position_versions (
     CONSTRAINT position_versions_pkey PRIMARY KEY (environment, position_id, valid_from),
     CONSTRAINT position_versions_environment_position_id_fkey
         FOREIGN KEY (environment, position_id) REFERENCES trading.positions (environment, position_id) ON DELETE CASCADE,
-    CONSTRAINT position_versions_environment_position_id_valid_to_key UNIQUE (environment, position_id, valid_to),
+    CONSTRAINT position_versions_valid_to_environment_position_id_key UNIQUE (valid_to, environment, position_id),
     CONSTRAINT position_versions_environment_position_id_valid_to_fkey
         FOREIGN KEY (environment, position_id, valid_to)
         REFERENCES trading.position_versions (environment, position_id, valid_from),

@@ -158,7 +158,7 @@ CREATE TABLE trading.account_balances (
     CONSTRAINT account_balances_pkey PRIMARY KEY (environment, platform_id, currency, valid_from),
     CONSTRAINT account_balances_platform_id_fkey
         FOREIGN KEY (platform_id) REFERENCES catalog.platforms (platform_id) ON DELETE CASCADE,
-    CONSTRAINT account_balances_environment_platform_id_currency_valid_to_key UNIQUE (environment, platform_id, currency, valid_to),
+    CONSTRAINT account_balances_valid_to_environment_platform_id_currency_key UNIQUE (valid_to, environment, platform_id, currency),
     CONSTRAINT account_balances_environment_platform_id_currency_valid_to_fkey
         FOREIGN KEY (environment, platform_id, currency, valid_to)
         REFERENCES trading.account_balances (environment, platform_id, currency, valid_from),

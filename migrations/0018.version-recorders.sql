@@ -166,18 +166,65 @@ SET search_path TO pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    current catalog.market_versions;
-    changed catalog.market_versions;
+    moment timestamptz;
 BEGIN
     PERFORM FROM catalog.markets AS stored
     WHERE stored.market_ticker = change_market_version.market_ticker
     FOR NO KEY UPDATE;
+    -- Read after the wait for the lock. A clock that was set back does not end a version before it began.
+    moment := clock_timestamp();
 
-    SELECT stored.* INTO current
-    FROM catalog.market_versions AS stored
-    WHERE stored.market_ticker = change_market_version.market_ticker
-        AND stored.valid_to IS NULL;
-    IF NOT FOUND THEN
+    WITH closed AS (
+        UPDATE catalog.market_versions AS stored
+        SET valid_to = greatest(moment, stored.valid_from + interval '1 microsecond')
+        WHERE stored.market_ticker = change_market_version.market_ticker
+            AND stored.valid_to IS NULL
+            AND (
+                COALESCE(change_market_version.status, stored.status),
+                COALESCE(change_market_version.yes_price, stored.yes_price),
+                COALESCE(change_market_version.no_price, stored.no_price),
+                COALESCE(change_market_version.yes_bid, stored.yes_bid), COALESCE(change_market_version.yes_ask, stored.yes_ask),
+                COALESCE(change_market_version.no_bid, stored.no_bid), COALESCE(change_market_version.no_ask, stored.no_ask),
+                COALESCE(change_market_version.last_price, stored.last_price),
+                COALESCE(change_market_version.volume, stored.volume),
+                COALESCE(change_market_version.open_interest, stored.open_interest),
+                COALESCE(change_market_version.settlement_value, stored.settlement_value)
+            ) IS DISTINCT FROM (
+                stored.status, stored.yes_price, stored.no_price, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask,
+                stored.last_price, stored.volume, stored.open_interest, stored.settlement_value
+            )
+        RETURNING stored.*
+    )
+    INSERT INTO catalog.market_versions (
+        market_ticker, valid_from, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
+        open_interest, settlement_value, created_at
+    )
+    SELECT
+        closed.market_ticker,
+        closed.valid_to,
+        NULL,
+        COALESCE(change_market_version.status, closed.status),
+        COALESCE(change_market_version.yes_price, closed.yes_price),
+        COALESCE(change_market_version.no_price, closed.no_price),
+        COALESCE(change_market_version.yes_bid, closed.yes_bid),
+        COALESCE(change_market_version.yes_ask, closed.yes_ask),
+        COALESCE(change_market_version.no_bid, closed.no_bid),
+        COALESCE(change_market_version.no_ask, closed.no_ask),
+        COALESCE(change_market_version.last_price, closed.last_price),
+        COALESCE(change_market_version.volume, closed.volume),
+        COALESCE(change_market_version.open_interest, closed.open_interest),
+        COALESCE(change_market_version.settlement_value, closed.settlement_value),
+        moment
+    FROM closed;
+    IF FOUND THEN
+        RETURN 'written';
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT FROM catalog.market_versions AS stored
+        WHERE stored.market_ticker = change_market_version.market_ticker
+            AND stored.valid_to IS NULL
+    ) THEN
         RAISE EXCEPTION 'market % has no version that could change', change_market_version.market_ticker
             USING
                 ERRCODE = 'no_data_found',
@@ -185,43 +232,7 @@ BEGIN
                 TABLE = 'market_versions',
                 HINT = 'Record its whole state first: catalog.record_market_version.';
     END IF;
-
-    -- Every column is carried over but those that were given.
-    changed := current;
-    changed.status := COALESCE(change_market_version.status, current.status);
-    changed.yes_price := COALESCE(change_market_version.yes_price, current.yes_price);
-    changed.no_price := COALESCE(change_market_version.no_price, current.no_price);
-    changed.yes_bid := COALESCE(change_market_version.yes_bid, current.yes_bid);
-    changed.yes_ask := COALESCE(change_market_version.yes_ask, current.yes_ask);
-    changed.no_bid := COALESCE(change_market_version.no_bid, current.no_bid);
-    changed.no_ask := COALESCE(change_market_version.no_ask, current.no_ask);
-    changed.last_price := COALESCE(change_market_version.last_price, current.last_price);
-    changed.volume := COALESCE(change_market_version.volume, current.volume);
-    changed.open_interest := COALESCE(change_market_version.open_interest, current.open_interest);
-    changed.settlement_value := COALESCE(change_market_version.settlement_value, current.settlement_value);
-    IF changed IS NOT DISTINCT FROM current THEN
-        RETURN 'unchanged';
-    END IF;
-    -- Read after the wait for the lock; and a clock that was set back does not end a version before it began.
-    changed.valid_from := greatest(clock_timestamp(), current.valid_from + interval '1 microsecond');
-
-    WITH closed AS (
-        UPDATE catalog.market_versions AS stored
-        SET valid_to = changed.valid_from
-        WHERE stored.market_ticker = current.market_ticker
-            AND stored.valid_from = current.valid_from
-        RETURNING stored.valid_from
-    )
-    INSERT INTO catalog.market_versions (
-        market_ticker, valid_from, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
-        open_interest, settlement_value, created_at
-    )
-    SELECT
-        changed.market_ticker, changed.valid_from, NULL, changed.status, changed.yes_price, changed.no_price, changed.yes_bid,
-        changed.yes_ask, changed.no_bid, changed.no_ask, changed.last_price, changed.volume, changed.open_interest,
-        changed.settlement_value, clock_timestamp()
-    WHERE (SELECT count(*) FROM closed) >= 0;
-    RETURN 'written';
+    RETURN 'unchanged';
 END;
 $$;
 

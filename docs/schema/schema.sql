@@ -1,6 +1,6 @@
 -- The schema that the migrations make, up to 0020.ingestion-audit. Made by `kalshidb generate`; do not edit.
--- inputs 58fe1bc0217d04c64aa44f2cb6e4d72af0a4a6c57644d4e4b26db637eba3ca02
--- body   7cab053db84d574ce3985cf92a0b3b5e697142cf0541e2b9d237b32e950ba12e
+-- inputs 49600542e75f8eab9f377088b01e08802af3223cbe4cac15797fea7afcf5528f
+-- body   6c7c22d2723a66da38d14b86046846fd3c8f7d29fbad0474cebc73dffe7ae4c9
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -222,18 +222,65 @@ CREATE OR REPLACE FUNCTION catalog.change_market_version(market_ticker text, sta
 AS $function$
 #variable_conflict use_column
 DECLARE
-    current catalog.market_versions;
-    changed catalog.market_versions;
+    moment timestamptz;
 BEGIN
     PERFORM FROM catalog.markets AS stored
     WHERE stored.market_ticker = change_market_version.market_ticker
     FOR NO KEY UPDATE;
+    -- Read after the wait for the lock. A clock that was set back does not end a version before it began.
+    moment := clock_timestamp();
 
-    SELECT stored.* INTO current
-    FROM catalog.market_versions AS stored
-    WHERE stored.market_ticker = change_market_version.market_ticker
-        AND stored.valid_to IS NULL;
-    IF NOT FOUND THEN
+    WITH closed AS (
+        UPDATE catalog.market_versions AS stored
+        SET valid_to = greatest(moment, stored.valid_from + interval '1 microsecond')
+        WHERE stored.market_ticker = change_market_version.market_ticker
+            AND stored.valid_to IS NULL
+            AND (
+                COALESCE(change_market_version.status, stored.status),
+                COALESCE(change_market_version.yes_price, stored.yes_price),
+                COALESCE(change_market_version.no_price, stored.no_price),
+                COALESCE(change_market_version.yes_bid, stored.yes_bid), COALESCE(change_market_version.yes_ask, stored.yes_ask),
+                COALESCE(change_market_version.no_bid, stored.no_bid), COALESCE(change_market_version.no_ask, stored.no_ask),
+                COALESCE(change_market_version.last_price, stored.last_price),
+                COALESCE(change_market_version.volume, stored.volume),
+                COALESCE(change_market_version.open_interest, stored.open_interest),
+                COALESCE(change_market_version.settlement_value, stored.settlement_value)
+            ) IS DISTINCT FROM (
+                stored.status, stored.yes_price, stored.no_price, stored.yes_bid, stored.yes_ask, stored.no_bid, stored.no_ask,
+                stored.last_price, stored.volume, stored.open_interest, stored.settlement_value
+            )
+        RETURNING stored.*
+    )
+    INSERT INTO catalog.market_versions (
+        market_ticker, valid_from, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
+        open_interest, settlement_value, created_at
+    )
+    SELECT
+        closed.market_ticker,
+        closed.valid_to,
+        NULL,
+        COALESCE(change_market_version.status, closed.status),
+        COALESCE(change_market_version.yes_price, closed.yes_price),
+        COALESCE(change_market_version.no_price, closed.no_price),
+        COALESCE(change_market_version.yes_bid, closed.yes_bid),
+        COALESCE(change_market_version.yes_ask, closed.yes_ask),
+        COALESCE(change_market_version.no_bid, closed.no_bid),
+        COALESCE(change_market_version.no_ask, closed.no_ask),
+        COALESCE(change_market_version.last_price, closed.last_price),
+        COALESCE(change_market_version.volume, closed.volume),
+        COALESCE(change_market_version.open_interest, closed.open_interest),
+        COALESCE(change_market_version.settlement_value, closed.settlement_value),
+        moment
+    FROM closed;
+    IF FOUND THEN
+        RETURN 'written';
+    END IF;
+
+    IF NOT EXISTS (
+        SELECT FROM catalog.market_versions AS stored
+        WHERE stored.market_ticker = change_market_version.market_ticker
+            AND stored.valid_to IS NULL
+    ) THEN
         RAISE EXCEPTION 'market % has no version that could change', change_market_version.market_ticker
             USING
                 ERRCODE = 'no_data_found',
@@ -241,43 +288,7 @@ BEGIN
                 TABLE = 'market_versions',
                 HINT = 'Record its whole state first: catalog.record_market_version.';
     END IF;
-
-    -- Every column is carried over but those that were given.
-    changed := current;
-    changed.status := COALESCE(change_market_version.status, current.status);
-    changed.yes_price := COALESCE(change_market_version.yes_price, current.yes_price);
-    changed.no_price := COALESCE(change_market_version.no_price, current.no_price);
-    changed.yes_bid := COALESCE(change_market_version.yes_bid, current.yes_bid);
-    changed.yes_ask := COALESCE(change_market_version.yes_ask, current.yes_ask);
-    changed.no_bid := COALESCE(change_market_version.no_bid, current.no_bid);
-    changed.no_ask := COALESCE(change_market_version.no_ask, current.no_ask);
-    changed.last_price := COALESCE(change_market_version.last_price, current.last_price);
-    changed.volume := COALESCE(change_market_version.volume, current.volume);
-    changed.open_interest := COALESCE(change_market_version.open_interest, current.open_interest);
-    changed.settlement_value := COALESCE(change_market_version.settlement_value, current.settlement_value);
-    IF changed IS NOT DISTINCT FROM current THEN
-        RETURN 'unchanged';
-    END IF;
-    -- Read after the wait for the lock; and a clock that was set back does not end a version before it began.
-    changed.valid_from := greatest(clock_timestamp(), current.valid_from + interval '1 microsecond');
-
-    WITH closed AS (
-        UPDATE catalog.market_versions AS stored
-        SET valid_to = changed.valid_from
-        WHERE stored.market_ticker = current.market_ticker
-            AND stored.valid_from = current.valid_from
-        RETURNING stored.valid_from
-    )
-    INSERT INTO catalog.market_versions (
-        market_ticker, valid_from, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
-        open_interest, settlement_value, created_at
-    )
-    SELECT
-        changed.market_ticker, changed.valid_from, NULL, changed.status, changed.yes_price, changed.no_price, changed.yes_bid,
-        changed.yes_ask, changed.no_bid, changed.no_ask, changed.last_price, changed.volume, changed.open_interest,
-        changed.settlement_value, clock_timestamp()
-    WHERE (SELECT count(*) FROM closed) >= 0;
-    RETURN 'written';
+    RETURN 'unchanged';
 END;
 $function$;
 
@@ -496,7 +507,7 @@ CREATE TABLE catalog.market_versions (
     spread numeric(7,6) GENERATED ALWAYS AS ((yes_ask::numeric - yes_bid::numeric)) STORED,
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT market_versions_pkey PRIMARY KEY (market_ticker, valid_from),
-    CONSTRAINT market_versions_market_ticker_valid_to_key UNIQUE (market_ticker, valid_to),
+    CONSTRAINT market_versions_valid_to_market_ticker_key UNIQUE (valid_to, market_ticker),
     CONSTRAINT market_versions_valid_to_check CHECK (valid_to > valid_from)
 );
 
@@ -520,7 +531,7 @@ COMMENT ON COLUMN catalog.market_versions.open_interest IS 'Contracts outstandin
 COMMENT ON COLUMN catalog.market_versions.settlement_value IS 'What one YES contract pays, in dollars; null while unsettled.';
 COMMENT ON COLUMN catalog.market_versions.spread IS 'yes_ask - yes_bid in dollars; null when either is unknown.';
 COMMENT ON COLUMN catalog.market_versions.created_at IS 'When the row was written, UTC.';
-COMMENT ON CONSTRAINT market_versions_market_ticker_valid_to_key ON catalog.market_versions IS 'No two versions end at the same moment: no overlap.';
+COMMENT ON CONSTRAINT market_versions_valid_to_market_ticker_key ON catalog.market_versions IS 'No two versions end at the same moment: no overlap.';
 
 CREATE TABLE catalog.markets (
     market_ticker catalog.ticker NOT NULL,
@@ -1792,7 +1803,7 @@ CREATE TABLE research.edges (
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT edges_pkey PRIMARY KEY (edge_id),
     CONSTRAINT edges_market_ticker_source_key_valid_from_key UNIQUE (market_ticker, source_key, valid_from),
-    CONSTRAINT edges_market_ticker_source_key_valid_to_key UNIQUE (market_ticker, source_key, valid_to),
+    CONSTRAINT edges_valid_to_market_ticker_source_key_key UNIQUE (valid_to, market_ticker, source_key),
     CONSTRAINT edges_confidence_level_check CHECK (confidence_level = ANY (ARRAY['high'::text, 'medium'::text, 'low'::text])),
     CONSTRAINT edges_confidence_metrics_check CHECK (jsonb_typeof(confidence_metrics) = 'object'::text),
     CONSTRAINT edges_recommended_action_check CHECK (recommended_action = ANY (ARRAY['auto_execute'::text, 'alert'::text, 'ignore'::text])),
@@ -1840,7 +1851,7 @@ CREATE TABLE research.game_states (
     sport_metadata jsonb,
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT game_states_pkey PRIMARY KEY (event_ticker, external_game_id, valid_from),
-    CONSTRAINT game_states_event_ticker_external_game_id_valid_to_key UNIQUE (event_ticker, external_game_id, valid_to),
+    CONSTRAINT game_states_valid_to_event_ticker_external_game_id_key UNIQUE (valid_to, event_ticker, external_game_id),
     CONSTRAINT game_states_away_score_check CHECK (away_score >= 0),
     CONSTRAINT game_states_home_score_check CHECK (home_score >= 0),
     CONSTRAINT game_states_possession_check CHECK (possession = ANY (ARRAY['home'::text, 'away'::text])),
@@ -2282,7 +2293,7 @@ CREATE TABLE trading.position_versions (
     last_update timestamp with time zone,
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT position_versions_pkey PRIMARY KEY (environment, position_id, valid_from),
-    CONSTRAINT position_versions_environment_position_id_valid_to_key UNIQUE (environment, position_id, valid_to),
+    CONSTRAINT position_versions_valid_to_environment_position_id_key UNIQUE (valid_to, environment, position_id),
     CONSTRAINT position_versions_exit_priority_check CHECK (exit_priority::text = trading.priority_of(exit_reason)::text),
     CONSTRAINT position_versions_fees_check CHECK (fees::numeric >= 0::numeric),
     CONSTRAINT position_versions_open_exit_time_check CHECK ((status = 'open'::text) = (exit_time IS NULL)),
@@ -2638,7 +2649,7 @@ CREATE TABLE trading.account_balances (
     balance market_data.money NOT NULL,
     created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT account_balances_pkey PRIMARY KEY (environment, platform_id, currency, valid_from),
-    CONSTRAINT account_balances_environment_platform_id_currency_valid_to_key UNIQUE (environment, platform_id, currency, valid_to),
+    CONSTRAINT account_balances_valid_to_environment_platform_id_currency_key UNIQUE (valid_to, environment, platform_id, currency),
     CONSTRAINT account_balances_balance_check CHECK (balance::numeric >= 0::numeric),
     CONSTRAINT account_balances_valid_to_check CHECK (valid_to > valid_from)
 );

@@ -63,13 +63,18 @@ SELECT catalog.change_market_version(
 -- @before settle_market_versions
 -- @before hold_markets_of_versions
 WITH observed AS (
-    SELECT DISTINCT ON (market_ticker, valid_from) *
+    SELECT
+        staged_position,
+        market_ticker,
+        valid_from,
+        ROW(
+            status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, open_interest, settlement_value
+        )::record AS state
     FROM staged_market_versions
-    ORDER BY market_ticker, valid_from, staged_position
 ),
 spans AS (
     SELECT market_ticker, min(valid_from) AS first_at, max(valid_from) AS last_at
-    FROM observed
+    FROM staged_market_versions
     GROUP BY market_ticker
 ),
 stored AS (
@@ -77,7 +82,13 @@ stored AS (
     SELECT known.*
     FROM spans
     CROSS JOIN LATERAL (
-        SELECT *
+        SELECT
+            version.market_ticker,
+            version.valid_from,
+            version.valid_to,
+            ROW(
+                status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, open_interest, settlement_value
+            )::record AS state
         FROM catalog.market_versions AS version
         WHERE version.market_ticker = spans.market_ticker
             AND version.valid_from >= COALESCE(
@@ -105,67 +116,73 @@ stored AS (
         OFFSET 0
     ) AS known
 ),
+weighed AS (
+    -- Of several at one moment what is stored counts, or else the first; the others confirm or contradict it.
+    SELECT
+        observed.*,
+        stored.valid_from IS NULL AND row_number() OVER moment = 1 AS is_new,
+        observed.state IS DISTINCT FROM COALESCE(stored.state, first_value(observed.state) OVER moment) AS is_contradicted
+    FROM observed
+    LEFT JOIN stored
+        ON stored.market_ticker = observed.market_ticker
+        AND stored.valid_from = observed.valid_from
+    WINDOW moment AS (PARTITION BY observed.market_ticker, observed.valid_from ORDER BY observed.staged_position)
+),
 points AS (
     -- Every moment at which a state is known to have been seen, with that state.
-    SELECT
-        market_ticker, valid_from AS seen_at, valid_from AS stored_from, valid_to AS stored_to, status, yes_price, no_price, yes_bid,
-        yes_ask, no_bid, no_ask, last_price, volume, open_interest, settlement_value,
-        ROW(
-            status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, open_interest, settlement_value
-        )::record AS state
+    SELECT market_ticker, valid_from AS seen_at, valid_from AS stored_from, valid_to AS stored_to, NULL AS staged_position, state
     FROM stored
     UNION ALL
-    SELECT
-        market_ticker, valid_from, NULL, NULL, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
-        open_interest, settlement_value,
-        ROW(
-            status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, open_interest, settlement_value
-        )::record
-    FROM observed
-    WHERE NOT EXISTS (
-        SELECT FROM stored WHERE stored.market_ticker = observed.market_ticker AND stored.valid_from = observed.valid_from
-    )
+    SELECT market_ticker, valid_from, NULL, NULL, staged_position, state
+    FROM weighed
+    WHERE is_new
 ),
 compared AS (
-    SELECT *, (state IS DISTINCT FROM lag(state) OVER chronicle)::integer AS is_change
+    SELECT
+        *,
+        -- Should two stored versions be adjacent and equal, both stay.
+        state IS DISTINCT FROM lag(state) OVER chronicle
+            OR (stored_from IS NOT NULL AND lag(stored_from) OVER chronicle IS NOT NULL) AS is_change
     FROM points
     WINDOW chronicle AS (PARTITION BY market_ticker ORDER BY seen_at)
 ),
-runs AS (
-    SELECT *, sum(is_change) OVER chronicle AS run
-    FROM compared
-    WINDOW chronicle AS (PARTITION BY market_ticker ORDER BY seen_at)
-),
 numbered AS (
-    -- Points of one run are one version. Should two stored versions be equal and adjacent, each stays one.
-    SELECT *, greatest(count(stored_from) OVER (PARTITION BY market_ticker, run ORDER BY seen_at), 1) AS part
-    FROM runs
+    SELECT *, count(*) FILTER (WHERE is_change) OVER (PARTITION BY market_ticker ORDER BY seen_at) AS number
+    FROM compared
 ),
 versions AS (
+    -- One state from its first sight on. A stored one keeps its row, and at most one is stored: between two there was a change.
     SELECT
-        *,
-        row_number() OVER (version ORDER BY seen_at) = 1 AS is_first,
-        max(stored_from) OVER version AS row_from,
-        -- Behind the last one there was what the last stored one was followed by, if it was.
-        CASE WHEN NOT bool_or(stored_from IS NOT NULL AND stored_to IS NULL) OVER market THEN max(stored_to) OVER market END AS end_at,
-        max(stored_from) OVER market AS last_stored_at
+        market_ticker,
+        number,
+        min(seen_at) AS valid_from,
+        max(stored_from) AS stored_from,
+        max(stored_to) AS stored_to,
+        min(staged_position) AS staged_position
     FROM numbered
-    WINDOW
-        market AS (PARTITION BY market_ticker),
-        version AS (PARTITION BY market_ticker, run, part)
+    GROUP BY market_ticker, number
 ),
 chain AS (
-    SELECT *, COALESCE(lead(seen_at) OVER (PARTITION BY market_ticker ORDER BY seen_at), end_at) AS valid_to
+    -- The last one ends where its row ended. If it has none it is the newest of all, for what is stored after it would be in the chain.
+    SELECT
+        market_ticker,
+        valid_from,
+        COALESCE(lead(valid_from) OVER chronicle, stored_to) AS valid_to,
+        stored_from,
+        stored_to,
+        staged_position,
+        valid_from IS DISTINCT FROM stored_from AS is_changed,
+        valid_from < max(stored_from) OVER (PARTITION BY market_ticker) AS is_past
     FROM versions
-    WHERE is_first
+    WINDOW chronicle AS (PARTITION BY market_ticker ORDER BY number)
 ),
 moved AS (
     UPDATE catalog.market_versions AS stored
-    SET valid_from = chain.seen_at, valid_to = chain.valid_to
+    SET valid_from = chain.valid_from, valid_to = chain.valid_to
     FROM chain
     WHERE stored.market_ticker = chain.market_ticker
-        AND stored.valid_from = chain.row_from
-        AND (stored.valid_from, stored.valid_to) IS DISTINCT FROM (chain.seen_at, chain.valid_to)
+        AND stored.valid_from = chain.stored_from
+        AND (chain.stored_from, chain.stored_to) IS DISTINCT FROM (chain.valid_from, chain.valid_to)
     RETURNING stored.market_ticker
 ),
 inserted AS (
@@ -175,26 +192,18 @@ inserted AS (
         open_interest, settlement_value, created_at
     )
     SELECT
-        market_ticker, seen_at, valid_to, status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
-        open_interest, settlement_value, statement_timestamp()
+        chain.market_ticker, chain.valid_from, chain.valid_to, staged.status, staged.yes_price, staged.no_price, staged.yes_bid,
+        staged.yes_ask, staged.no_bid, staged.no_ask, staged.last_price, staged.volume, staged.open_interest,
+        staged.settlement_value, statement_timestamp()
     FROM chain
-    WHERE row_from IS NULL
+    JOIN staged_market_versions AS staged USING (staged_position)
+    WHERE chain.stored_from IS NULL
         AND (SELECT count(*) FROM moved) >= 0
 )
 SELECT
-    count(*) FILTER (WHERE stored_from IS NULL) AS written,
-    count(*) FILTER (WHERE stored_from IS NULL AND seen_at < last_stored_at) AS filed,
-    (
-        SELECT count(*)
-        FROM staged_market_versions AS staged
-        JOIN points
-            ON points.market_ticker = staged.market_ticker
-            AND points.seen_at = staged.valid_from
-        WHERE points.state IS DISTINCT FROM ROW(
-            staged.status, staged.yes_price, staged.no_price, staged.yes_bid, staged.yes_ask, staged.no_bid, staged.no_ask,
-            staged.last_price, staged.volume, staged.open_interest, staged.settlement_value
-        )::record
-    ) AS conflicting
+    count(*) FILTER (WHERE is_changed) AS written,
+    count(*) FILTER (WHERE is_changed AND is_past) AS filed,
+    (SELECT count(*) FROM weighed WHERE is_contradicted) AS conflicting
 FROM chain;
 
 -- name: settle_market_versions()!

@@ -125,7 +125,7 @@ def test_the_database_refuses_a_gap_an_overlap_and_a_second_end(table: Table, pg
     where = " AND ".join(f"{column} = %s" for column in table.key)
     for minute, change, constraint in [
         (0, "valid_to = valid_to + interval '1 second'", "valid_to_fkey"),
-        (0, "valid_to = valid_to + interval '1 minute'", "valid_to_key"),
+        (0, "valid_to = valid_to + interval '1 minute'", "_key"),
         (0, "valid_to = NULL", "current_key"),
         (0, "valid_to = valid_from", "valid_to_check"),
         (1, "valid_from = valid_from + interval '1 second'", "valid_to_fkey"),
