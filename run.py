@@ -65,7 +65,8 @@ def main(arguments: "list[str]") -> None:
         os.chdir(str(ROOT))
         command = ["-m", "benchmarks", *arguments[1:]]
     else:
-        python = environment(COMMANDS)
+        # Those who change the SQL need what the tests need: the linter, the formatter of what is generated.
+        python = environment(TESTS if arguments[0] in ("check", "generate") else COMMANDS)
         command = ["-P", "-m", "kalshidb", *arguments]
     sys.stdout.flush()
     if os.name == "nt":
