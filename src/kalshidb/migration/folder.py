@@ -23,8 +23,8 @@ from kalshidb.migration.statements import ROLLBACK, Problem, SqlFile, read_heade
 from kalshidb.sqlfiles import sql_dir
 
 Direction: TypeAlias = Literal["apply", "rollback"]
-Sources: TypeAlias = Path | str | Sequence[Path | str] | None
-"""A folder, a glob of folders, or several; None is the project's own folder."""
+Sources: TypeAlias = "Path | str | Sequence[Path | str] | Folder | None"
+"""A folder, a glob of folders, several, or one that has been read; None is the project's own folder."""
 
 
 class MigrationError(Exception):
@@ -202,6 +202,8 @@ def read_folder(sources: Sources = None) -> Folder:
     Raises:
         FolderError: a folder is missing or holds none, two have one id, a dependency is missing or circular, Python fails to load.
     """
+    if isinstance(sources, Folder):
+        return sources
     folders = _folders(sources)
     # yoyo resolves `depends` among all migrations that this process has ever read; only those of this folder count.
     vars(yoyo.migrations.Migration)["_Migration__all_migrations"].clear()
@@ -226,7 +228,7 @@ def read_folder(sources: Sources = None) -> Folder:
     return Folder(tuple(folders), migrations, hooks, tuple(_strays(folders, {one.rollback_path.name for one in migrations})))
 
 
-def _folders(sources: Sources) -> list[Path]:
+def _folders(sources: Path | str | Sequence[Path | str] | None) -> list[Path]:
     if sources is None:
         return [sql_dir("migrations")]
     named = [sources] if isinstance(sources, Path | str) else list(sources)

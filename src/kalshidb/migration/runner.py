@@ -111,10 +111,8 @@ def migrate(
                 break
             if session.carry_out(lacking[0], "apply", hooks=bool(folder.hooks)):
                 applied.append(lacking[0].id)
-        if status.hooks_pending:
-            for hook in folder.hooks:
-                session.run_hook(hook)
-            bookkeeping.drop_intent(session.connection, "hooks")
+        if hooks := status.record.intent("hooks"):
+            session.run_hooks(folder.hooks, hooks.done)
     return applied
 
 

@@ -20,7 +20,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -189,8 +189,7 @@ class Session:
             return
         self.report(Event("commits itself", migration.id, detail="a process killed in its middle leaves it half done"))
         if idle:
-            self.connection.execute("BEGIN")
-            self._hold_yoyo_lock()
+            self.connection.execute("BEGIN")  # yoyo's lock was committed with the rest, and goes with the marks
 
     def _is_done(self, migration: Migration, direction: Direction) -> bool:
         return bookkeeping.is_marked(self.connection, migration.yoyo.hash) == (direction == "apply")
@@ -219,19 +218,23 @@ class Session:
             bookkeeping.drop_yoyo_lock(self.connection, self.pid)
         self.report(Event("done", migration.id))
 
-    def run_hook(self, hook: Migration) -> None:
-        """Run a `post-apply` file and log it, as yoyo does; it is never marked."""
-        begun = time.monotonic()
-        if hook.transactional:
+    def run_hooks(self, hooks: Sequence[Migration], done: int) -> None:
+        """Run the `post-apply` files but for the first `done` ones, and log them, as yoyo does; they are never marked."""
+        for position, hook in enumerate(hooks[done:], done + 1):
+            begun = time.monotonic()
+            steps = enumerate(hook.steps("apply"), 1)
+            if not hook.transactional:
+                for number, step in steps:
+                    self._run(hook, "apply", step, number)
             with self.backend.transaction():
-                for number, step in enumerate(hook.steps("apply"), 1):
+                for number, step in steps:  # those of a hook without transaction are used up
                     self._run(hook, "apply", step, number)
                 self.backend.log_migration(hook.yoyo, "apply")
-        else:
-            for number, step in enumerate(hook.steps("apply"), 1):
-                self._run(hook, "apply", step, number)
-            self.backend.log_migration(hook.yoyo, "apply")
-        self.report(Event("hook", hook.id, time.monotonic() - begun))
+                bookkeeping.put_intent(self.connection, Intent("hooks", "", "", position, False, (), None))
+                if position == len(hooks):
+                    bookkeeping.drop_intent(self.connection, "hooks")
+            self.report(Event("hook", hook.id, time.monotonic() - begun))
+        bookkeeping.drop_intent(self.connection, "hooks")
 
     def _run(self, migration: Migration, direction: Direction, step: Step, number: int) -> None:
         """Execute one step by yoyo's own code. Rows that a SELECT brings are shown on stderr: stdout is the command's."""
