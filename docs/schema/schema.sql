@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0020.ingestion-audit. Made by `kalshidb generate`; do not edit.
--- inputs 49600542e75f8eab9f377088b01e08802af3223cbe4cac15797fea7afcf5528f
--- body   6c7c22d2723a66da38d14b86046846fd3c8f7d29fbad0474cebc73dffe7ae4c9
+-- The schema that the migrations make, up to 0021.catalogue-searches. Made by `kalshidb generate`; do not edit.
+-- inputs feebe433e3d5f7d07b7fd9ee7d084440baa0937b91cc2c144a984abfd7591539
+-- body   2e66773684f21306062bfd5d21d1e31b1799c5347500a3b14775d17d05c14664
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -441,6 +441,8 @@ CREATE TABLE catalog.events (
     CONSTRAINT events_title_check CHECK (is_stub OR title IS NOT NULL)
 );
 
+CREATE INDEX events_close_time_idx ON catalog.events USING btree (close_time, event_ticker);
+
 CREATE INDEX events_is_stub_idx ON catalog.events USING btree (event_ticker) WHERE is_stub;
 
 CREATE INDEX events_series_ticker_close_time_idx ON catalog.events USING btree (series_ticker, close_time);
@@ -573,7 +575,11 @@ CREATE TABLE catalog.markets (
     CONSTRAINT markets_title_check CHECK (is_stub OR title IS NOT NULL AND event_ticker IS NOT NULL AND status IS NOT NULL)
 );
 
+CREATE INDEX markets_close_time_idx ON catalog.markets USING btree (close_time, market_ticker);
+
 CREATE INDEX markets_event_ticker_strike_type_floor_strike_cap_strike_idx ON catalog.markets USING btree (event_ticker, strike_type, floor_strike, cap_strike);
+
+CREATE INDEX markets_expiration_time_idx ON catalog.markets USING btree (expiration_time);
 
 CREATE INDEX markets_is_stub_idx ON catalog.markets USING btree (market_ticker) WHERE is_stub;
 

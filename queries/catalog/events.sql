@@ -124,3 +124,35 @@ WHERE series_ticker = :series_ticker
     AND close_time >= :closing_from
     AND close_time < :closing_to
 ORDER BY close_time, event_ticker;
+
+-- name: search_events(series_ticker, category, words, closing_from, closing_to, after_close_time, after_event_ticker, page_size)
+-- A page of the events whose last market closes in [closing_from, closing_to) and that are all that is asked, in order of close time.
+--
+-- None for series_ticker, category or words asks for every one; words are looked for in the titles, without regard to case. For the first
+-- page pass closing_from and an empty text as the place to go on from, then the last row's close_time and event_ticker. Events without a
+-- known market have no close time and are left out.
+-- @param series_ticker nullable: None asks for every series
+-- @param category nullable: None asks for every category
+-- @param words nullable: None asks for every title
+SELECT *
+FROM catalog.events
+WHERE close_time >= :closing_from
+    AND close_time < :closing_to
+    AND (close_time, event_ticker) > (:after_close_time, :after_event_ticker::text)
+    AND (:series_ticker::text IS NULL OR series_ticker = :series_ticker::text)
+    AND (:category::text IS NULL OR category = :category::text)
+    AND (
+        :words::text IS NULL
+        OR strpos(lower(title), lower(:words::text)) > 0
+        OR strpos(lower(sub_title), lower(:words::text)) > 0
+    )
+ORDER BY close_time, event_ticker
+LIMIT :page_size;
+
+-- name: all_events()
+-- Every event, for an export; streamed, so memory stays flat.
+-- @stream
+-- @plan an export reads everything
+SELECT *
+FROM catalog.events
+ORDER BY event_ticker;

@@ -203,6 +203,69 @@ WHERE status = :status
 ORDER BY close_time, market_ticker
 LIMIT :page_size;
 
+-- name: search_markets(status, category, series_ticker, event_ticker, words, closing_from, closing_to, after_close_time, after_market_ticker, page_size)
+-- A page of the markets that close in [closing_from, closing_to) and are all that is asked, in order of close time.
+--
+-- None for status, category, series_ticker, event_ticker or words asks for every one; words are looked for in title and YES's meaning,
+-- without regard to case. For the first page pass closing_from and an empty text as the place to go on from, then the last row's
+-- close_time and market_ticker. Rare markets in a wide window take long: everything that closes in it is looked at until the page is full.
+-- Where status alone is asked markets_by_status is quicker, where the series is known markets_of_series.
+-- @param status nullable: None asks for every status
+-- @param category nullable: None asks for every category
+-- @param series_ticker nullable: None asks for every series
+-- @param event_ticker nullable: None asks for every event
+-- @param words nullable: None asks for every title
+SELECT *
+FROM catalog.markets
+WHERE close_time >= :closing_from
+    AND close_time < :closing_to
+    AND (close_time, market_ticker) > (:after_close_time, :after_market_ticker::text)
+    AND (:status::text IS NULL OR status = :status::text)
+    AND (:category::text IS NULL OR category = :category::text)
+    AND (:series_ticker::text IS NULL OR series_ticker = :series_ticker::text)
+    AND (:event_ticker::text IS NULL OR event_ticker = :event_ticker::text)
+    AND (
+        :words::text IS NULL
+        OR strpos(lower(title), lower(:words::text)) > 0
+        OR strpos(lower(yes_sub_title), lower(:words::text)) > 0
+    )
+ORDER BY close_time, market_ticker
+LIMIT :page_size;
+
+-- name: open_markets_closing_between(closing_from, closing_to)
+-- Markets that are open and close in [closing_from, closing_to), the soonest first.
+SELECT *
+FROM catalog.markets
+WHERE status = 'active'
+    AND close_time >= :closing_from
+    AND close_time < :closing_to
+ORDER BY close_time, market_ticker;
+
+-- name: markets_expiring_between(expiring_from, expiring_to)
+-- Markets whose outcome is due in [expiring_from, expiring_to), the soonest first; settled ones too.
+SELECT *
+FROM catalog.markets
+WHERE expiration_time >= :expiring_from
+    AND expiration_time < :expiring_to
+ORDER BY expiration_time, market_ticker;
+
+-- name: markets_awaiting_settlement(statuses, closed_before)
+-- Markets that closed before a moment and have one of some statuses (the venue's words for not settled: closed, determined, disputed,
+-- amended), the longest waiting first: whose outcome to ask for. Some wait for years.
+SELECT *
+FROM catalog.markets
+WHERE status = ANY (:statuses::text[])
+    AND close_time < :closed_before
+ORDER BY close_time, market_ticker;
+
+-- name: all_markets()
+-- Every market, for an export; streamed, so memory stays flat.
+-- @stream
+-- @plan an export reads everything
+SELECT *
+FROM catalog.markets
+ORDER BY market_ticker;
+
 -- name: stubs()
 -- What is known by its ticker only, because a child arrived before it: series, events and markets to ask the venue for.
 SELECT 'series' AS kind, series_ticker AS ticker, retrieved_at FROM catalog.series WHERE is_stub

@@ -197,3 +197,43 @@ WHERE market_ticker = :market_ticker
     AND delta_time >= :start_time
     AND delta_time < :end_time
 ORDER BY delta_time, sequence;
+
+-- name: latest_orderbook(market_ticker)^
+-- The last whole book of a market, or None when none is stored.
+SELECT *
+FROM market_data.orderbook_snapshots
+WHERE market_ticker = :market_ticker
+ORDER BY snapshot_time DESC
+LIMIT 1;
+
+-- name: latest_orderbooks(market_tickers)
+-- The last whole book of each of many markets; a market without one is left out.
+SELECT latest.*
+FROM unnest(:market_tickers::text[]) AS asked (market_ticker)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM market_data.orderbook_snapshots
+    WHERE orderbook_snapshots.market_ticker = asked.market_ticker
+    ORDER BY snapshot_time DESC
+    LIMIT 1
+) AS latest
+ORDER BY latest.market_ticker;
+
+-- name: orderbooks_in_window(start_time, end_time)
+-- Whole books of all markets seen in [start_time, end_time), oldest first; streamed, so memory stays flat.
+-- @stream
+SELECT *
+FROM market_data.orderbook_snapshots
+WHERE snapshot_time >= :start_time
+    AND snapshot_time < :end_time
+ORDER BY snapshot_time, market_ticker;
+
+-- name: orderbook_deltas_in_window(start_time, end_time)
+-- Changes of all markets' books in [start_time, end_time), by market and in the order they happened; streamed, so memory stays flat.
+-- @stream
+-- @plan read by whole months, for an export; an index on the time alone would cost every insert
+SELECT *
+FROM market_data.orderbook_deltas
+WHERE delta_time >= :start_time
+    AND delta_time < :end_time
+ORDER BY market_ticker, delta_time, sequence;
