@@ -351,6 +351,17 @@ CREATE TRIGGER positions_truncate
     BEFORE TRUNCATE ON trading.positions
     FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
 COMMENT ON TRIGGER positions_truncate ON trading.positions IS 'A position that was held stays on record.';
+-- A version ends (valid_to), may turn out to have begun earlier (valid_from), and is looked at (last_update). Nothing else of it moves.
+CREATE TRIGGER position_versions_immutable_config
+    BEFORE UPDATE OF
+        environment, position_id, quantity, fees, status, current_price, unrealized_pnl, unrealized_pnl_pct, realized_pnl, exit_price,
+        exit_time, trailing_stop_state, exit_reason, exit_priority, close_reason, created_at
+    ON trading.position_versions
+    FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change(
+        'environment', 'position_id', 'quantity', 'fees', 'status', 'current_price', 'unrealized_pnl', 'unrealized_pnl_pct',
+        'realized_pnl', 'exit_price', 'exit_time', 'trailing_stop_state', 'exit_reason', 'exit_priority', 'close_reason', 'created_at'
+    );
+COMMENT ON TRIGGER position_versions_immutable_config ON trading.position_versions IS 'A state that was recorded stays what it was; another one is a new version.';
 CREATE TRIGGER position_versions_append_only
     BEFORE DELETE ON trading.position_versions
     FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
@@ -589,7 +600,7 @@ BEGIN
                 SCHEMA = 'trading',
                 TABLE = 'position_versions',
                 CONSTRAINT = 'position_versions_settle_once',
-                HINT = 'Only what is still held is paid out, and once. A result that was amended is a new version: trading.change_position.';
+                HINT = 'Only what is still held is paid out, and once. What was recorded stays; what the venue amends is a movement of cash (reason correction).';
     END IF;
     realized_pnl := pnl;
     outcome := 'unchanged';

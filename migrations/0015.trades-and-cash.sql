@@ -180,6 +180,19 @@ COMMENT ON COLUMN trading.account_balances.created_at IS 'When the row was writt
 CREATE UNIQUE INDEX account_balances_current_key
     ON trading.account_balances (environment, platform_id, currency) WHERE valid_to IS NULL;
 
+CREATE TRIGGER account_balances_immutable_config
+    BEFORE UPDATE OF environment, platform_id, currency, balance, created_at ON trading.account_balances
+    FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('environment', 'platform_id', 'currency', 'balance', 'created_at');
+COMMENT ON TRIGGER account_balances_immutable_config ON trading.account_balances IS 'A balance that was observed stays what it was; another one is a new version.';
+CREATE TRIGGER account_balances_append_only
+    BEFORE DELETE ON trading.account_balances
+    FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
+COMMENT ON TRIGGER account_balances_append_only ON trading.account_balances IS 'A balance that was observed stays on record.';
+CREATE TRIGGER account_balances_truncate
+    BEFORE TRUNCATE ON trading.account_balances
+    FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
+COMMENT ON TRIGGER account_balances_truncate ON trading.account_balances IS 'A balance that was observed stays on record.';
+
 CREATE VIEW trading.current_balances AS
 SELECT environment, platform_id, currency, valid_from, balance
 FROM trading.account_balances

@@ -1,6 +1,6 @@
 -- The schema that the migrations make, up to 0021.catalogue-searches. Made by `kalshidb generate`; do not edit.
--- inputs feebe433e3d5f7d07b7fd9ee7d084440baa0937b91cc2c144a984abfd7591539
--- body   2e66773684f21306062bfd5d21d1e31b1799c5347500a3b14775d17d05c14664
+-- inputs 43bc865a2f4f9d1986a436862d3398a4149a481d0fbecaa11fd7dfe155863492
+-- body   2e158b0aa76b0a1924b9a9a279893d9d906f50bfabf8129e458660dff163de89
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -2317,6 +2317,8 @@ CREATE INDEX position_versions_open_idx ON trading.position_versions USING btree
 
 CREATE TRIGGER position_versions_append_only BEFORE DELETE ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
 
+CREATE TRIGGER position_versions_immutable_config BEFORE UPDATE OF environment, position_id, quantity, fees, status, current_price, unrealized_pnl, unrealized_pnl_pct, realized_pnl, exit_price, exit_time, trailing_stop_state, exit_reason, exit_priority, close_reason, created_at ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('environment', 'position_id', 'quantity', 'fees', 'status', 'current_price', 'unrealized_pnl', 'unrealized_pnl_pct', 'realized_pnl', 'exit_price', 'exit_time', 'trailing_stop_state', 'exit_reason', 'exit_priority', 'close_reason', 'created_at');
+
 CREATE TRIGGER position_versions_overexit BEFORE INSERT OR UPDATE OF quantity ON trading.position_versions FOR EACH ROW EXECUTE FUNCTION trading.refuse_overexit();
 
 CREATE TRIGGER position_versions_truncate BEFORE TRUNCATE ON trading.position_versions FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
@@ -2343,6 +2345,7 @@ COMMENT ON COLUMN trading.position_versions.close_reason IS 'Why it was closed, 
 COMMENT ON COLUMN trading.position_versions.last_update IS 'When the monitor looked at it, UTC; tells whether the monitor lives. A look that changes nothing else is no version of its own.';
 COMMENT ON COLUMN trading.position_versions.created_at IS 'When the row was written, UTC.';
 COMMENT ON TRIGGER position_versions_append_only ON trading.position_versions IS 'A state that was recorded stays on record.';
+COMMENT ON TRIGGER position_versions_immutable_config ON trading.position_versions IS 'A state that was recorded stays what it was; another one is a new version.';
 COMMENT ON TRIGGER position_versions_overexit ON trading.position_versions IS 'A position does not shrink below what left it.';
 COMMENT ON TRIGGER position_versions_truncate ON trading.position_versions IS 'A state that was recorded stays on record.';
 
@@ -2615,7 +2618,7 @@ BEGIN
                 SCHEMA = 'trading',
                 TABLE = 'position_versions',
                 CONSTRAINT = 'position_versions_settle_once',
-                HINT = 'Only what is still held is paid out, and once. A result that was amended is a new version: trading.change_position.';
+                HINT = 'Only what is still held is paid out, and once. What was recorded stays; what the venue amends is a movement of cash (reason correction).';
     END IF;
     realized_pnl := pnl;
     outcome := 'unchanged';
@@ -2662,6 +2665,12 @@ CREATE TABLE trading.account_balances (
 
 CREATE UNIQUE INDEX account_balances_current_key ON trading.account_balances USING btree (environment, platform_id, currency) WHERE (valid_to IS NULL);
 
+CREATE TRIGGER account_balances_append_only BEFORE DELETE ON trading.account_balances FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
+
+CREATE TRIGGER account_balances_immutable_config BEFORE UPDATE OF environment, platform_id, currency, balance, created_at ON trading.account_balances FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('environment', 'platform_id', 'currency', 'balance', 'created_at');
+
+CREATE TRIGGER account_balances_truncate BEFORE TRUNCATE ON trading.account_balances FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
+
 COMMENT ON TABLE trading.account_balances IS 'Our cash at a venue over [valid_from, valid_to): SCD type 2. Why it changed is in cash_ledger.';
 COMMENT ON COLUMN trading.account_balances.environment IS 'Which money: live, paper or demo.';
 COMMENT ON COLUMN trading.account_balances.platform_id IS 'The venue.';
@@ -2671,6 +2680,9 @@ COMMENT ON COLUMN trading.account_balances.valid_to IS 'When the next one was ob
 COMMENT ON COLUMN trading.account_balances.row_current_ind IS 'True for the current balance; derived from valid_to.';
 COMMENT ON COLUMN trading.account_balances.balance IS 'Cash, never negative, in units of the currency.';
 COMMENT ON COLUMN trading.account_balances.created_at IS 'When the row was written, UTC.';
+COMMENT ON TRIGGER account_balances_append_only ON trading.account_balances IS 'A balance that was observed stays on record.';
+COMMENT ON TRIGGER account_balances_immutable_config ON trading.account_balances IS 'A balance that was observed stays what it was; another one is a new version.';
+COMMENT ON TRIGGER account_balances_truncate ON trading.account_balances IS 'A balance that was observed stays on record.';
 
 CREATE TABLE trading.cash_ledger (
     environment trading.environment NOT NULL,

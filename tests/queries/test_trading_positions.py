@@ -132,11 +132,13 @@ def test_every_column_survives_a_look_an_exit_and_a_settlement(pg: psycopg.Conne
     """A version is carried over whole; a column that is forgotten would fall back to null."""
     markets(pg)
     position = opened(pg, trailing_stop_state=stop())
+    pg.execute("SET session_replication_role = replica")  # a recorded version is not changed otherwise
     pg.execute(
         "UPDATE trading.position_versions SET fees = 1.5, current_price = 0.61, unrealized_pnl = 1, unrealized_pnl_pct = 0.01,"
         " realized_pnl = 2, exit_price = 0.7, exit_reason = 'rebalance', exit_priority = 'LOW', close_reason = 'why',"
         " last_update = valid_from"
     )
+    pg.execute("SET session_replication_role = origin")
     mark(pg, position, "0.62", NOON + MINUTE)
     first, second = (state_of for state_of in rows(pg))
     moved = {"valid_from", "valid_to", "row_current_ind", "current_price", "unrealized_pnl", "unrealized_pnl_pct", "last_update"}
