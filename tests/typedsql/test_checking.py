@@ -155,7 +155,7 @@ def test_nothing_is_found_while_all_is_well_and_the_database_stays_as_it_was(che
 def test_every_statement_that_the_server_refuses_is_found_with_a_mark_below_the_word(check: Check) -> None:
     first, second = of_sql(check(queries=[("WHERE place =", "WHERE plaice ="), ("avg(degrees)", "avg(degree)")]))
     assert first.startswith('queries/lab/readings.sql:17: lab.probes_at: column "plaice" does not exist')
-    line = "SELECT * FROM lab.probes WHERE plaice = $1 ORDER BY probe_id"
+    line = "SELECT * FROM lab.probes WHERE plaice = :place ORDER BY probe_id"
     assert f"\n   17 | {line}\n      | {' ' * line.index('plaice')}^" in first
     assert 'column "degree" does not exist' in second
 

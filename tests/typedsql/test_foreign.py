@@ -2,11 +2,12 @@
 
 import asyncio
 import importlib
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -16,12 +17,15 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
 import kalshidb
+from kalshidb.typedsql import ParameterError, RowError
 from kalshidb.typedsql import __main__ as command
 
 SOURCE = Path(kalshidb.__file__).parents[1]
+ELSEWHERE = Path(__file__).with_name("elsewhere")
 NOON = datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 MIGRATION = """
@@ -105,13 +109,20 @@ STATEMENTS = {
         SELECT * FROM domains.orders;
     """,
 }
+WIDE_PARAMETERS = [f"p{number}" for number in range(65)]
+WIDE = (
+    f"-- name: wide({', '.join(WIDE_PARAMETERS)})^\n-- @one\n-- Many.\n"
+    f"SELECT {', '.join(f':{name}::int AS {name}' for name in WIDE_PARAMETERS)};\n"
+)
 SHAPES = "from pydantic import BaseModel\n\n\nclass Shape(BaseModel):\n    kind: str\n    size: int = 1\n"
 USER = """
+from datetime import date
+from decimal import Decimal
 from typing import Any, assert_type
 from psycopg import AsyncConnection, Connection
 from foreign.models import domains_, public
 from foreign.models.domains import Address, Mood
-from foreign.queries import fields, reports
+from foreign.queries import fields, hr, reports, sales
 from shapes.flat import Shape
 
 
@@ -125,6 +136,9 @@ def use(conn: Connection[Any]) -> None:
     assert_type(row.a, Address | None)
     assert_type(fields.moods(conn), list[Mood | None] | None)
     assert_type(reports.orders(conn), list[public.Orders])
+    assert_type(sales.put_order(conn, order=1, kind="k", frm=date(2026, 1, 1), größe=Decimal(1)).is_new, bool)
+    assert_type(hr.bosses(conn)[0].boss_name, str | None)
+    assert_type(hr.by_level(conn)[0].salary, Decimal)
     assert_type(reports.other_orders(conn), list[domains_.Order])
 
 
@@ -144,6 +158,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "shapes/__init__.py": "",
         "shapes/flat.py": SHAPES,
         "user.py": USER,
+        **{f"db/migrations/{path.name}": path.read_text(encoding="utf-8") for path in (ELSEWHERE / "migrations").glob("*.sql")},
+        **{
+            f"db/sql/{path.relative_to(ELSEWHERE / 'queries')}": path.read_text(encoding="utf-8")
+            for path in (ELSEWHERE / "queries").glob("*/*.sql")
+        },
+        "db/sql/wide.sql": WIDE,
     }.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,13 +229,13 @@ def test_check_needs_no_database_and_says_what_is_stale(generated: Path, capsys:
         ("db/sql/bad.sql", "-- name: f()\nSELECT * FROM fields", "sql/bad.sql:2: bad.f: relation"),
         (
             "db/sql/bad.sql",
-            "-- name: f()$\nSELECT 1::money",
-            "sql/bad.sql:1: bad.f: its value: pg_catalog.money has no Python type; its",
+            "-- name: f()$\nSELECT ROW(1, 2)",
+            "sql/bad.sql:1: bad.f: its value: pg_catalog.record has no Python type; name its fields",
         ),
         (
             "db/sql/bad.sql",
-            "-- name: f(p)!\nSELECT :p::point",
-            "sql/bad.sql:1: bad.f: parameter p: pg_catalog.point has no Python type",
+            "-- name: f(p)!\nSELECT count(:p::record)",
+            "sql/bad.sql:1: bad.f: parameter p: pg_catalog.record has no Python type",
         ),
         ("db/sql/domains.sql", "-- name: f()!\nSELECT 1", "statements stand in domains"),
     ],
@@ -276,6 +296,8 @@ def package(generated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def database(empty_database: str) -> str:
     with psycopg.connect(empty_database) as conn:
         conn.execute(MIGRATION)
+        for path in sorted((ELSEWHERE / "migrations").glob("*.sql")):
+            conn.execute(path.read_text(encoding="utf-8"))
     return empty_database
 
 
@@ -366,3 +388,129 @@ def test_docstrings_carry_units_and_not_the_note_about_json(package: Any) -> Non
     text = Path(package("models.public").__file__).read_text(encoding="utf-8")
     assert text.count('"""A length in metres."""') == 2, "the table's, and the view's that shows it"
     assert '"""Its shape."""' in text
+
+
+# -- everything elsewhere runs ---------------------------------------------------------------------------------------------------------
+
+
+def arguments_of(package: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+    """Return what the statements elsewhere are called with, those that take parameters."""
+    domains = package("models.domains")
+    home = domains.HomeAddress(street='a "b"', zip="12", since=date(2020, 1, 1))
+    words = {"object", "type", "filter", "print"}
+    names = "self cls object id type filter print sync later rows params conn_ row result dict set_ sum max"
+    lead = domains.Level.LEAD
+    return {
+        "hr.add_person": {
+            "name": "Ann x", "email": None, "emails": ["a@b"], "level": lead, "home": home, "homes": [home],
+            "salary": Decimal("100.50"), "active": Range(date(2020, 1, 1), None),
+            "shifts": Multirange([Range(NOON, NOON + timedelta(hours=1))]), "tags": ["t1", "t2"], "scores": [1.5],
+            "meta": {"a": 1, "b": "x"}, "worked": timedelta(hours=5), "born": 1980, "clock": time(12),
+        },
+        **{f"hr.{name}": {"id": 1} for name in ("person", "person_part", "chain", "home", "lock_person", "case_of")},
+        "hr.search": {
+            "words": "Ann", "pattern": "nn", "keys": ["a"], "key": "a", "contains": {"a": 1}, "levels": [lead], "ids": [1, 2],
+        },
+        "hr.team": {"boss": 1},
+        "hr.people_of": {"level": lead},
+        "hr.count": {"level": lead},
+        "hr.delete_person": {"id": 99},
+        "hr.raise_bonus": {"by": Decimal(5), "id": 1},
+        "hr.raise_all": {"percent": Decimal(10)},
+        "hr.keywords": {name: "x" if name in words else 3 for name in names.split()},
+        "hr.exists_person": {"email": "a@b"},
+        "hr.set_names": {"ids": [1], "names": ["Ann y"]},
+        "hr.by_date": {"day": date(2026, 1, 1), "since": NOON, "until": NOON, "zone": "UTC"},
+        "hr.page": {"after_id": 0, "size": 5},
+        "sales.put_order": {"order": 1, "kind": "k", "frm": date(2026, 1, 1), "größe": Decimal("1.5")},
+        "sales.restock": {"sku": "s", "on_hand": 4},
+        "sales.merge_quiet": {"sku": "zz"},
+        "sales.add_measure": {"länge": 1.5},
+        "sales.add_event": {"at": NOON, "kind": "k", "body": None},
+        "sales.old_and_new": {"order": 1},
+        "sales.at_time": {"at": NOON.replace(tzinfo=None)},
+        "wide.wide": {name: at for at, name in enumerate(WIDE_PARAMETERS)},
+        "tricky.q71": {"n": None},
+        "tricky.q72": {"n": 3, "m": 1},
+        "tricky.q73": {"n": 2},
+        "tricky.q74": {"days": 2},
+        "tricky.q75": {"a": 1, "b": 5},
+        "tricky.q76": {"words": ["a"], "uuids": [UUID(int=1)]},
+        "tricky.q77": {"docs": [{"a": 1}, [1]]},
+        "tricky.q78": {"times": [NOON.replace(tzinfo=None)], "span": Range(date(2026, 1, 1), None), "level": lead},
+        "tricky.q79": {"pair": home, "fr": "[1.5,2]", "p": "(1,2)"},
+    }  # fmt: skip
+
+
+def functions(package: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return every generated function of the statements elsewhere but the bulk ones, those that write first."""
+    first = ["hr.add_person", "sales.put_order", "sales.restock", "sales.add_event"]
+    found = {
+        f"{room}.{name}": function
+        for room in ("hr", "sales", "tricky", "wide")
+        for name, function in vars(package(f"queries.{room}")).items()
+        if inspect.isfunction(function) and function.__module__ == f"foreign.queries.{room}" and not name.startswith("put_o")
+    } | {"sales.put_order": package("queries.sales").put_order}
+    bulk = {"sales.put_items", "tricky.put_odd", "sales.put_orders"}
+    return {name: found[name] for name in sorted(found.keys() - bulk, key=lambda name: (name not in first, name))}
+
+
+def test_every_statement_elsewhere_runs_and_nothing_is_null_that_should_not_be(package: Any, database: str) -> None:  # noqa: ANN401
+    """A null or a type where the model has none is a RowError; so this compares what was proven with what is true."""
+    every, given = functions(package), arguments_of(package)
+    assert len(every) > 120
+    with psycopg.connect(database, autocommit=True) as conn:
+        for rows in ("", (ELSEWHERE / "tricky-rows.sql").read_text(encoding="utf-8")):
+            if rows:
+                conn.execute(rows)
+            for name, function in every.items():
+                if name != "hr.home" or rows:
+                    result = function(conn, **given.get(name, {}))
+                    assert not isinstance(result, Iterator) or list(result)
+
+
+def test_every_statement_elsewhere_runs_asynchronously(package: Any, database: str) -> None:  # noqa: ANN401
+    every, given = functions(package), arguments_of(package)
+
+    async def run() -> None:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
+            await conn.execute((ELSEWHERE / "tricky-rows.sql").read_text(encoding="utf-8"))
+            for name, function in every.items():
+                result = function(conn, **given.get(name, {}))
+                if inspect.isasyncgen(result):
+                    assert len([row async for row in result]) == 1
+                else:
+                    await result
+
+    asyncio.run(run())
+
+
+def test_a_row_of_the_oddest_types_is_written_as_it_was_read(package: Any, database: str) -> None:  # noqa: ANN401
+    tricky = package("queries.tricky")
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute((ELSEWHERE / "tricky-rows.sql").read_text(encoding="utf-8"))
+        odd = tricky.q62(conn)
+        assert (odd[0].jbs, odd[0].fm, odd[0].boxes) == ([{"a": 1}], "{[1,2]}", ["(1,1),(0,0)"])
+        conn.execute("DELETE FROM tricky.odd")
+        assert tricky.put_odd(conn, odd).written == len(odd) == 2
+        assert tricky.q62(conn) == odd
+
+
+def test_a_time_is_sent_with_a_zone_or_without_as_its_type_has_it(package: Any, database: str) -> None:  # noqa: ANN401
+    sales, order = package("queries.sales"), package("models.sales").Order
+    with psycopg.connect(database, autocommit=True) as conn:
+        with pytest.raises(ParameterError, match=r"parameter at has a time zone .* write .replace\(tzinfo=None\)"):
+            sales.at_time(conn, at=NOON)
+        row = order(order=7, class_="c", select=True, schema_="s", at=NOON.replace(tzinfo=None))
+        assert sales.put_orders(conn, [row]).written == 1
+        assert sales.orders(conn) == [row]
+        assert len(sales.at_time(conn, at=NOON.replace(tzinfo=None))) == 1
+        with pytest.raises(ParameterError, match=r"at of row 1 has a time zone .* its type in the database has none"):
+            sales.put_orders(conn, [row.model_copy(update={"at": NOON})])
+
+
+def test_infinity_is_refused_with_what_to_do(package: Any, database: str) -> None:  # noqa: ANN401
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("INSERT INTO tricky.odd (id, must, n) VALUES (1, 1, 'Infinity')")
+        with pytest.raises(RowError, match=r"column n: Input should be a finite number .*; leave such rows out"):
+            package("queries.tricky").q62(conn)

@@ -398,10 +398,10 @@ def test_writing_touches_only_what_differs(project: Project) -> None:
 def test_a_type_without_a_python_type_is_named(
     load: Callable[[str], Statements], shop: psycopg.Connection, tmp_path: Path
 ) -> None:
-    statements = load("-- name: f()\nSELECT point(1, 2) AS p")
+    statements = load("-- name: f()\nSELECT ROW(1, 2) AS p")
     with pytest.raises(
         UnknownTypeError,
-        match=r"^queries/shop/test.sql:1: shop.f: column p: pg_catalog.point has no Python type; cast it in the SQL",
+        match=r"^queries/shop/test.sql:1: shop.f: column p: pg_catalog.record has no Python type; name its fields",
     ):
         generate.render(project_at(tmp_path), describe.describe(shop, statements))
 

@@ -18,7 +18,7 @@ from kalshidb.typedsql.errors import (
     StatementError,
 )
 from kalshidb.typedsql.loading import Statements, load_statements
-from kalshidb.typedsql.runtime import BulkResult, Rows, Statement, as_jsonb
+from kalshidb.typedsql.runtime import BulkResult, Rows, Statement, as_jsonb, as_jsonb_array
 
 __all__ = [
     "ArrowError",
@@ -42,5 +42,6 @@ __all__ = [
     "as_arrow",
     "as_arrow_async",
     "as_jsonb",
+    "as_jsonb_array",
     "load_statements",
 ]

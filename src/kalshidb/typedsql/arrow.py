@@ -57,7 +57,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from kalshidb.typedsql.errors import RowError, StatementError
 from kalshidb.typedsql.reading import TextArrayLoader, column_names
-from kalshidb.typedsql.runtime import AnyConnection, Rows, Statement, as_jsonb
+from kalshidb.typedsql.runtime import AnyConnection, Rows, Statement, as_jsonb, as_jsonb_array
 from kalshidb.typedsql.source import Cardinality, pieces
 
 if TYPE_CHECKING:
@@ -351,6 +351,8 @@ class _Reading:
         def literal(value: Any, type_: _Type) -> bytes:  # noqa: ANN401
             if type_.builtin in ("json", "jsonb"):
                 value = as_jsonb(value)
+            elif type_.element and self._types[type_.element].builtin in ("json", "jsonb"):
+                value = as_jsonb_array(value)
             text = None if value is None else transformer.get_dumper(value, PyFormat.TEXT).dump(value)
             quoted = b"NULL" if text is None else bytes(escaping.escape_literal(text))
             return b"(" + quoted + b"::" + type_.sql.encode() + b")"

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from kalshidb.typedsql.errors import DuplicateRowError
 from kalshidb.typedsql.reading import column_names
-from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb
+from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb, as_jsonb_array
 from kalshidb.typedsql.writing import CopyText, RowValueError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -59,14 +59,16 @@ class _Input:
 class BulkRows(Generic[Model]):
     """A bulk statement together with the model of the rows it takes."""
 
-    def __init__(self, statement: Statement, model: type[Model], jsonb: Sequence[str] = ()) -> None:
+    def __init__(
+        self, statement: Statement, model: type[Model], jsonb: Sequence[str] = (), jsonb_arrays: Sequence[str] = ()
+    ) -> None:
         bulk = statement.source.bulk
         if bulk is None:
             raise TypeError(f"{statement.source.full_name} is no bulk statement")
         self.statement = statement
         self.model = model
         self._names = column_names(model)
-        self._text = CopyText(model, self._names, jsonb, as_jsonb)
+        self._text = CopyText(model, self._names, dict.fromkeys(jsonb, as_jsonb) | dict.fromkeys(jsonb_arrays, as_jsonb_array))
         self._columns = sql.SQL(", ").join([sql.Identifier(name) for name in self._names])
         self._staging, self._target = sql.Identifier(bulk.staging), sql.Identifier(*bulk.like.split("."))
         self._create = sql.SQL(

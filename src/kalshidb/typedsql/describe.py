@@ -6,7 +6,7 @@ reads from the server's own tree of the statement which columns are never null. 
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -365,7 +365,10 @@ class _Server:
             row = query.count("\n", 0, offset)
             line = query.split("\n")[row]
             column = offset - (query.rfind("\n", 0, offset) + 1)
-            word = re.match(r'(?:[\w$]+|"[^"]*")(?:\.(?:[\w$]+|"[^"]*"))*', line[column:])
+            # Shown as the file has it: by the names of parameters, which were sent as numbers.
+            before, after = (_named(part, statement.source.parameters) for part in (line[:column], line[column:]))
+            line, column = before + after, len(before)
+            word = re.match(r':?(?:[\w$]+|"[^"]*")(?:\.(?:[\w$]+|"[^"]*"))*', after)
             place = Place(place.file, statement.source.sql_line + row)
             margin = f"{place.line:>5} | "
             problem += f"\n{margin}{line}\n{' ' * (len(margin) - 2)}| {' ' * column}{'^' * (len(word[0]) if word else 1)}"
@@ -416,6 +419,12 @@ def _of_value(check: str, column: str) -> str:
     """Return a CHECK with VALUE in place of the one column that it is about."""
     words = rf"'(?:[^']|'')*'|(?<![\w.\"]){re.escape(column)}(?![\w.\"(])"
     return re.sub(words, lambda word: word[0] if word[0].startswith("'") else "VALUE", check)
+
+
+def _named(sql: str, parameters: Sequence[str]) -> str:
+    return re.sub(
+        r"\$(\d+)", lambda match: f":{parameters[int(match[1]) - 1]}" if int(match[1]) <= len(parameters) else match[0], sql
+    )
 
 
 def _forbids_null_elements(check: str, name: str) -> bool:

@@ -85,8 +85,6 @@ _READ_FROM_TEXT = {
     "varbit", "macaddr", "macaddr8", "xml", "oid", "date", "uuid",
 }  # fmt: skip
 _ADVICE = {
-    "money": "its text depends on the server's locale; make it numeric, or cast it: ::numeric",
-    "hstore": "make it jsonb, or cast it: ::jsonb",
     "record": "name its fields as columns, or cast it to a composite type",
 }
 _IMPORTS = """\
@@ -332,7 +330,8 @@ class _Writer:
         if type_.json:
             module, _, name = type_.json.partition(":")
             return f"{module.replace('.', '_')}.{name}"
-        if of_text and (plain := _undomained(type_)).kind not in ("c", "e") and plain.name not in _READ_FROM_TEXT:
+        plain = _undomained(type_)
+        if of_text and not (plain.kind in ("c", "e") or plain.name in _READ_FROM_TEXT or _is_other(plain)):
             return f'Annotated[{self.python_type(type_)}, from_text("{plain.name}")]'
         if type_.oid in self.named_types:
             return self.named_types[type_.oid]
@@ -549,7 +548,7 @@ class _Writer:
             "from psycopg.types.range import Range",
             "from pydantic import Field",
             f"from {package}.queries import STATEMENTS",
-            "from kalshidb.typedsql import ArrowStream, BulkResult, BulkRows, OnDuplicate, Rows, as_jsonb",
+            "from kalshidb.typedsql import ArrowStream, BulkResult, BulkRows, OnDuplicate, Rows, as_jsonb, as_jsonb_array",
             "from kalshidb.typedsql.records import from_text",
             *self.json_imports,
         ]
@@ -575,9 +574,9 @@ class _Writer:
             with _saying(f"{where}: parameter {column.name}"):
                 type_ = self._imported(self.parameter_type(column.type), imports)
             parameters.append(f"{column.name}: {type_}{' | None' if column.nullable else ''}")
-        values = [
-            f"as_jsonb({c.name})" if _undomained(c.type).name in ("json", "jsonb") else c.name for c in description.parameters
-        ]
+        values = [_value_sent(column) for column in description.parameters]
+        if zoneless := [column.name for column in description.parameters if _innermost(column.type).name == "timestamp"]:
+            statement += f".taking_zoneless({', '.join(map(repr, zoneless))})"
         arguments = f"({', '.join(values)}{',' if len(values) == 1 else ''})"
         match source.cardinality:
             case Cardinality.AFFECTED:
@@ -623,7 +622,8 @@ class _Writer:
         else:
             model, columns = self._imported_model(relation, source.room, imports), list(relation.columns)
         jsonb = [column.name for column in columns if _undomained(column.type).name in ("json", "jsonb")]
-        options = f", jsonb={tuple(jsonb)!r}" if jsonb else ""
+        arrays = [column.name for column in columns if _is_array_of_json(column.type)]
+        options = (f", jsonb={tuple(jsonb)!r}" if jsonb else "") + (f", jsonb_arrays={tuple(arrays)!r}" if arrays else "")
         return [
             f"{handle} = BulkRows({statement}, {model}{options})",
             *_overloaded(
@@ -704,10 +704,37 @@ def _undomained(type_: SqlType) -> SqlType:
     return type_
 
 
+def _innermost(type_: SqlType) -> SqlType:
+    """Return what an array holds, a domain stands on, or the type itself."""
+    type_ = _undomained(type_)
+    return type_ if type_.element is None else _innermost(type_.element)
+
+
+def _is_array_of_json(type_: SqlType) -> bool:
+    return _undomained(type_).element is not None and _innermost(type_).name in ("json", "jsonb")
+
+
+def _value_sent(column: Column) -> str:
+    """Return as Python what is sent of a parameter."""
+    type_ = _undomained(column.type)
+    if type_.name in ("json", "jsonb"):
+        return f"as_jsonb({column.name})"
+    if _is_array_of_json(type_):
+        return f"as_jsonb_array({column.name})"
+    return column.name
+
+
 def _is_made_in_the_database(type_: SqlType) -> bool:
     """Tell whether psycopg does not know a type by itself."""
     type_ = _undomained(type_)
     return bool(type_.json) or type_.kind in ("c", "e") or (type_.element is not None and type_.element.schema != "pg_catalog")
+
+
+def _is_other(type_: SqlType) -> bool:
+    """Tell whether psycopg gives the text of a type as the server writes it: tsvector, point, money, ltree, ranges made in the database."""
+    return type_.kind in ("b", "m", "r") and not (
+        type_.name in _SCALARS and (type_.schema == "pg_catalog" or type_.name == "citext")
+    )
 
 
 def _scalar(type_: SqlType) -> str:
@@ -717,6 +744,8 @@ def _scalar(type_: SqlType) -> str:
         return f"Annotated[str, Field(max_length={type_.modifier - 4})]"
     if type_.name in _SCALARS and (type_.schema == "pg_catalog" or type_.name == "citext"):
         return _SCALARS[type_.name]
+    if _is_other(type_):
+        return "str"
     advice = _ADVICE.get(type_.name, "cast it in the SQL, to text for example")
     raise UnknownTypeError(f"{type_.schema}.{type_.name} has no Python type; {advice}")
 

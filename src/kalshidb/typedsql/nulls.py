@@ -94,9 +94,23 @@ _TOTAL_FUNCTIONS = frozenset(
     gen_random_uuid nextval hashtext hashtextextended
     """)
 )  # fmt: skip
+# The same whatever the types of the arguments are.
+_TOTAL_FUNCTIONS_OF_ANYTHING = frozenset(
+    re.findall(r"\w+", """
+    cardinality isempty lower_inc upper_inc lower_inf upper_inf to_json to_jsonb row_to_json json_typeof jsonb_typeof array_to_string
+    to_tsvector to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery ts_rank ts_rank_cd
+    """)
+)  # fmt: skip
+_NEVER_NULL_FUNCTIONS = frozenset(
+    re.findall(r"\w+", """
+    concat num_nulls num_nonnulls version pg_backend_pid json_build_array json_build_object jsonb_build_array jsonb_build_object
+    """)
+)  # fmt: skip
+_TOTAL_OPERATORS_OF_ANYTHING = frozenset(["=", "<>", "<", "<=", ">", ">=", "@>", "<@", "&&", "?", "?|", "?&", "||"])
+_TEXT_SEARCH = frozenset({"ts_match_vq", "ts_match_qv", "ts_match_tt", "ts_match_tq"})
 _TOTAL_OPERATORS = frozenset(re.findall(r"\S+", "= <> < <= > >= + - * / % ^ || ~~ !~~ ~~* !~~* ~ ~* !~ !~*"))
 _PLAIN_CATEGORIES = frozenset("NSDTB")
-_PLAIN_TYPES = frozenset({"bytea", "uuid", "unknown", "any"})
+_PLAIN_TYPES = frozenset({"bytea", "uuid", "unknown", "any", "xid"})
 _TOTAL_WINDOWS = frozenset({"row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "count"})
 # Never null over one row or more of what is not null.
 _TOTAL_AGGREGATES = frozenset({"min", "max", "sum", "avg", "bool_and", "bool_or", "every", "string_agg", "bit_and", "bit_or"})
@@ -335,7 +349,11 @@ class Nulls:
                 return Null.NEVER
             case "FUNCEXPR":
                 function = self._function(node["funcid"])
-                total = function.builtin and function.plain and not function.many and function.name in _TOTAL_FUNCTIONS
+                if not function.builtin or function.many:
+                    return Null.MAYBE
+                if function.name in _NEVER_NULL_FUNCTIONS:
+                    return Null.NEVER
+                total = function.name in _TOTAL_FUNCTIONS_OF_ANYTHING or (function.plain and function.name in _TOTAL_FUNCTIONS)
                 return self._all(scope, node["args"]) if total else Null.MAYBE
             case "OPEXPR":
                 return self._all(scope, node["args"]) if self._total_operator(node["opno"]) else Null.MAYBE
@@ -358,7 +376,11 @@ class Nulls:
     def _total_operator(self, oid: str) -> bool:
         name, code = self._operator(oid)
         function = self._function(code)
-        return name in _TOTAL_OPERATORS and function.builtin and function.plain and not function.many
+        if not function.builtin or function.many:
+            return False
+        return (
+            name in _TOTAL_OPERATORS_OF_ANYTHING or function.name in _TEXT_SEARCH or (function.plain and name in _TOTAL_OPERATORS)
+        )
 
     def _aggregate(self, scope: "_Scope", node: Node) -> Null:
         if self._counts(node):
@@ -399,8 +421,8 @@ class Nulls:
         if number == owner.target and self._is_other_row(owner, node, int(table["relid"])):
             return Null.MAYBE
         if column <= 0:
-            # A whole row; what is below zero is the system's.
-            return Null.NEVER if column == 0 and kind == _RELATION and table["relkind"] in ("r", "p") else Null.MAYBE
+            # A whole row; what is below zero is the system's, xmax or ctid, which rows of partitions may lack.
+            return Null.NEVER if kind == _RELATION and table["relkind"] in (("r", "p") if column == 0 else ("r",)) else Null.MAYBE
         return self._of_table(owner, table, column)
 
     def _is_other_row(self, scope: "_Scope", node: Node, relation: int) -> bool:

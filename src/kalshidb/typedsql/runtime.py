@@ -20,6 +20,7 @@ from psycopg.adapt import PyFormat
 from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
+from psycopg.types.multirange import Multirange
 from pydantic import BaseModel, ValidationError
 
 from kalshidb.typedsql.errors import CardinalityError, LoadError, ParameterError, RowError
@@ -74,6 +75,12 @@ class Statement:
         self.query = sql.encode()
         self.before: tuple[Statement, ...] = ()
         self.after: tuple[Statement, ...] = ()
+        self.zoneless: frozenset[str] = frozenset()
+
+    def taking_zoneless(self, *parameters: str) -> "Statement":
+        """Let parameters take times without a zone, and no others: their type in the database is timestamp."""
+        self.zoneless = frozenset(parameters)
+        return self
 
     def link(self, room: Mapping[str, "Statement"]) -> None:
         """Find the steps that run before and after, among the statements of the same folder."""
@@ -89,7 +96,7 @@ class Statement:
         self.before, self.after = find(self.source.before), find(self.source.after)
 
     def checked(self, params: Params) -> Params:
-        """Refuse what the server would take wrongly: None where it is not meant, and times without a zone.
+        """Refuse what the server would take wrongly: None where it is not meant, times without a zone, or with one where none is stored.
 
         Raises:
             ParameterError: names the parameter; nothing was sent.
@@ -98,7 +105,8 @@ class Statement:
             return params
         sent: list[Any] = []
         for name, value in zip(self.source.parameters, params, strict=True):
-            if type(value) in _PLAIN or (type(value) is datetime and value.utcoffset() is not None):
+            zoneless = name in self.zoneless
+            if type(value) in _PLAIN or (type(value) is datetime and (value.utcoffset() is None) is zoneless):
                 sent.append(value)
                 continue
             if value is None and name not in self.source.nullable_parameters:
@@ -108,8 +116,8 @@ class Statement:
                 raise self.wrong_parameter(f"parameter {name} has None in it; it takes no null")
             sent.append(value if values is None else values)
             for each in [value] if values is None else values:
-                if isinstance(each, datetime) and each.utcoffset() is None:
-                    raise self.wrong_parameter(f"parameter {name} {without_zone(each)}")
+                if isinstance(each, datetime) and (each.utcoffset() is None) is not zoneless:
+                    raise self.wrong_parameter(f"parameter {name} {wrong_zone(each)}")
         return sent
 
     def wrong_parameter(self, problem: str) -> ParameterError:
@@ -125,6 +133,10 @@ class Statement:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         problem = f"column {where}: {first['msg']} (value {first['input']!r:.200})"
+        if first["type"] == "finite_number":
+            problem += (
+                "; leave such rows out, say what they mean (NULLIF(…, 'NaN')), or cast to double precision, which may be infinite"
+            )
         return RowError(self.source.place, self.source.full_name, problem)
 
     def wrong_count(self, promised: str) -> CardinalityError:
@@ -138,17 +150,17 @@ class Statement:
     @overload
     def affected(self, conn: AsyncConnection[Any], params: Params) -> Coroutine[Any, Any, int]: ...
     def affected(self, conn: AnyConnection, params: Params) -> int | Coroutine[Any, Any, int]:
-        """Run it and return how many rows it wrote."""
+        """Run it and return how many rows it wrote, or answered; 0 where the server does not count (CALL, REFRESH)."""
         if isinstance(conn, AsyncConnection):
             return self._affected_async(conn, params)
         with RawCursor(conn) as cursor:
             self._execute(cursor, params)
-            return cursor.rowcount
+            return max(cursor.rowcount, 0)
 
     async def _affected_async(self, conn: AsyncConnection[Any], params: Params) -> int:
         async with AsyncRawCursor(conn) as cursor:
             await self._execute_async(cursor, params)
-            return cursor.rowcount
+            return max(cursor.rowcount, 0)
 
     # -- executing, with the statement's name on every error ----------------------------------------------------------------------
 
@@ -169,17 +181,25 @@ class Statement:
 
 def _several(value: Any) -> list[Any] | None:  # noqa: ANN401  (whatever the caller gave)
     """Return a list of what a sequence holds, None for a single value. psycopg makes an array of a list only; of a tuple, a row."""
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview) else None
+    single = not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview | Multirange)
+    return None if single else list(value)
 
 
-def without_zone(time: datetime) -> str:
-    """Say what is wrong with a time that has no zone."""
-    return f"has no time zone ({time.isoformat()}); write tzinfo=UTC or what zone it is in"
+def wrong_zone(time: datetime) -> str:
+    """Say what is wrong with a time that has no zone, or one where the database stores none."""
+    if time.utcoffset() is None:
+        return f"has no time zone ({time.isoformat()}); write tzinfo=UTC or what zone it is in"
+    return f"has a time zone ({time.isoformat()}) and its type in the database has none; write .replace(tzinfo=None)"
 
 
 def as_jsonb(value: object) -> Jsonb | None:
     """Wrap a value for a jsonb parameter or column; Decimals become numbers digit for digit, None becomes null."""
     return None if value is None else Jsonb(value, dumps=_exact_json)
+
+
+def as_jsonb_array(values: Iterable[object] | None) -> list[Jsonb | None] | None:
+    """Wrap the values for an array of jsonb."""
+    return None if values is None else [as_jsonb(value) for value in values]
 
 
 def _exact_json(value: object) -> str:

@@ -76,7 +76,7 @@ class StatementSource:
 
 
 # Names that a generated function needs for itself: a statement or parameter of that name would hide them.
-_TAKEN_BY_FUNCTIONS = {"conn", "as_jsonb"}
+_TAKEN_BY_FUNCTIONS = {"conn", "as_jsonb", "as_jsonb_array"}
 _TAKEN_BY_MODULES = _TAKEN_BY_FUNCTIONS | {
     "bool", "bytes", "date", "datetime", "float", "int", "list", "object", "overload", "str", "time", "timedelta", "tuple",
 }  # fmt: skip

@@ -4,21 +4,21 @@ psycopg's write_row asks for each value how it is written. Values of a column ar
 column; what has no quick form (arrays, ranges, intervals, types that the caller registered) is written by psycopg's own dumpers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
 from operator import attrgetter
 from types import NoneType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 from uuid import UUID
 
 from psycopg.abc import Transformer
 from psycopg.adapt import PyFormat
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel
+from pydantic import BaseModel, NaiveDatetime
 
-from kalshidb.typedsql.runtime import without_zone
+from kalshidb.typedsql.runtime import wrong_zone
 
 Model = TypeVar("Model", bound=BaseModel)
 Values = Sequence[Any]
@@ -38,17 +38,16 @@ class CopyText(Generic[Model]):
     Args:
         model: the model of the rows; tuples have the order of its fields.
         names: the database's names of its fields.
-        jsonb: names of the columns that are jsonb, whose values are written as JSON whatever they are.
-        json: turns a value of such a column into what is written.
+        json: of the columns that are json, or arrays of it, by name what makes of a value what psycopg writes as JSON.
     """
 
     def __init__(
-        self, model: type[Model], names: Sequence[str], jsonb: Iterable[str], json: Callable[[object], Jsonb | None]
+        self, model: type[Model], names: Sequence[str], json: Mapping[str, Callable[[Any], Jsonb | list[Jsonb | None] | None]]
     ) -> None:
         self._model = model
         self._names = tuple(names)
-        self._jsonb = frozenset(self._names.index(name) for name in jsonb)
-        self._json = json
+        self._json = {self._names.index(name): wrap for name, wrap in json.items()}
+        self._zoneless = {at for at, field in enumerate(model.model_fields.values()) if _is_zoneless(field.annotation)}
         fields = tuple(model.model_fields)
         self._values: Callable[[Any], Values] = (
             attrgetter(*fields) if len(fields) > 1 else lambda row: tuple(getattr(row, field) for field in fields)
@@ -58,7 +57,7 @@ class CopyText(Generic[Model]):
         """Yield the rows as text, one line each, with how many of them.
 
         Raises:
-            RowValueError: a row has another number of values than the model has fields, or a time without zone.
+            RowValueError: a row has another number of values than the model has fields, or a time whose zone is missing or too much.
         """
         iterator, done = iter(rows), 0
         while chunk := list(islice(iterator, CHUNK_ROWS)):
@@ -76,8 +75,8 @@ class CopyText(Generic[Model]):
         return list(zip(*rows, strict=True))
 
     def _written(self, at: int, values: Values, done: int, transformer: Transformer) -> Iterable[str]:
-        if at in self._jsonb:
-            return [_dumped(self._json(value), transformer) for value in values]
+        if wrap := self._json.get(at):
+            return [_dumped(wrap(value), transformer) for value in values]
         types = set(map(type, values))
         nullable = NoneType in types
         types.discard(NoneType)
@@ -85,7 +84,7 @@ class CopyText(Generic[Model]):
             return [NULL] * len(values)
         if len(types) == 1 and (write := _WRITERS.get(next(iter(types)))):
             if write is _moment:
-                self._refuse_naive(at, values, done)
+                self._refuse_wrong_zone(at, values, done)
             if write is str:
                 return [NULL if value is None else str(value) for value in values] if nullable else map(str, values)
             # Tickers, words and times repeat within a chunk: each is written once.
@@ -93,15 +92,20 @@ class CopyText(Generic[Model]):
             known[None] = NULL
             return map(known.__getitem__, values)
         if datetime in types:
-            self._refuse_naive(at, values, done)
+            self._refuse_wrong_zone(at, values, done)
         return [_dumped(value, transformer) for value in values]
 
-    def _refuse_naive(self, at: int, values: Values, done: int) -> None:
-        if all(value.utcoffset() is not None for value in set(values) if isinstance(value, datetime)):
+    def _refuse_wrong_zone(self, at: int, values: Values, done: int) -> None:
+        zoneless = at in self._zoneless
+        if all((value.utcoffset() is None) is zoneless for value in set(values) if isinstance(value, datetime)):
             return
         for number, value in enumerate(values, start=done + 1):
-            if isinstance(value, datetime) and value.utcoffset() is None:
-                raise RowValueError(f"{self._names[at]} of row {number} {without_zone(value)}")
+            if isinstance(value, datetime) and (value.utcoffset() is None) is not zoneless:
+                raise RowValueError(f"{self._names[at]} of row {number} {wrong_zone(value)}")
+
+
+def _is_zoneless(annotation: Any) -> bool:  # noqa: ANN401  (any annotation)
+    return annotation is NaiveDatetime or any(map(_is_zoneless, get_args(annotation)))
 
 
 def _dumped(value: object, transformer: Transformer) -> str:

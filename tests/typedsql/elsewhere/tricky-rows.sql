@@ -1,0 +1,6 @@
+INSERT INTO tricky.a (id, n, t, j, arr, ts, b) SELECT i, CASE WHEN i % 3 = 0 THEN NULL ELSE i % 5 END, CASE WHEN i % 2 = 0 THEN 'x' END, CASE WHEN i % 4 = 0 THEN '{"a":1}'::jsonb END, NULL, NULL, CASE i % 3 WHEN 0 THEN true WHEN 1 THEN false END FROM generate_series(1, 20) i;
+INSERT INTO tricky.child (id, n, extra) VALUES (100, NULL, 'e');
+INSERT INTO tricky.b SELECT i, CASE WHEN i % 2 = 0 THEN i + 15 END, CASE WHEN i % 3 = 0 THEN '' ELSE 'v' END FROM generate_series(1, 12) i;
+INSERT INTO tricky.listed VALUES ('x', NULL), ('y', 1);
+INSERT INTO tricky.odd (id, must, pair, span, words, fr, frs, fm, p, m, l, tq, lsn, o, rc, times, jbs, ranges, uuids, nets, bs, doms, n, f, c, na, iv, mac, jp, box, boxes, pts, levels) VALUES
+ (1, 1, ROW('s', 'z', NULL), '[2020-01-01,2020-02-01)', '{a,b}', '[1.5,2.5]', '{"[1,2]"}', '{[1,2]}', '(1,2)', '12.34', '101', 'a & b', '0/16B3748', 5, 'pg_class', '{2020-01-01 12:00}', ARRAY['{"a":1}'::jsonb], '{"[2020-01-01,2020-02-01)"}', ARRAY[gen_random_uuid()], '{1.2.3.4}', '{"\\x01"}', '{a@b}', 1.5, 2.5, 'c', 'name', '1 day', '08:00:2b:01:02:03:04:05', '$.a', '(1,1),(0,0)', '{(1,1),(0,0)}', '{"(1,2)"}', '{junior}'), (2, 2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
