@@ -248,7 +248,7 @@ async def test_a_database_error_keeps_its_type_and_says_which_statement_it_was(r
     with pytest.raises(psycopg.errors.DivisionByZero) as caught:
         await run(Rows.of_value(statement).one, (0,))
     assert caught.value.sqlstate == "22012"
-    assert caught.value.__notes__ == [f"queries/shop/test.sql:{statement.source.place.line}: shop.divide"]
+    assert caught.value.__notes__ == [f"queries/shop/test.sql:{statement.source.place.line}: shop.divide(by=0)"]
     assert await run(Rows.of_value(statement).one, (1,)) == 1
 
 

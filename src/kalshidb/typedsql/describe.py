@@ -102,7 +102,9 @@ class Database:
 
 
 # Relations that migration tools keep for themselves.
-_TOOL_TABLES = ("_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock")
+_TOOL_TABLES = (
+    "_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock", "_yoyo_kalshidb_content", "_yoyo_kalshidb_intent",
+)  # fmt: skip
 
 
 def describe(conn: psycopg.Connection[Any], statements: Statements) -> Database:

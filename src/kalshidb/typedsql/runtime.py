@@ -124,9 +124,16 @@ class Statement:
         """Return the error for a value that may not be sent."""
         return ParameterError(self.source.place, self.source.full_name, problem)
 
-    def explained(self, error: DatabaseError) -> None:
-        """Add to a database error which statement it came from; type and SQLSTATE stay what they are."""
-        error.add_note(f"{self.source.place}: {self.source.full_name}")
+    def explained(self, error: DatabaseError, params: Params = ()) -> None:
+        """Add to a database error which statement it came from; type and SQLSTATE stay what they are.
+
+        Of a value that is refused PostgreSQL often names the rule only: then the note has the values that were sent.
+        """
+        values = ""
+        if params and (error.sqlstate or "").startswith(("22", "23")):
+            sent = zip(self.source.parameters, params, strict=True)
+            values = f"({', '.join(f'{name}={value!r:.80}' for name, value in sent)})"
+        error.add_note(f"{self.source.place}: {self.source.full_name}{values}")
 
     def misfit(self, error: ValidationError) -> RowError:
         """Return the error for a row that does not fit its model; it names the column."""
@@ -168,14 +175,14 @@ class Statement:
         try:
             cursor.execute(self.query, self.checked(params))
         except DatabaseError as error:
-            self.explained(error)
+            self.explained(error, params)
             raise
 
     async def _execute_async(self, cursor: "AsyncCursor[Any]", params: Params) -> None:
         try:
             await cursor.execute(self.query, self.checked(params))
         except DatabaseError as error:
-            self.explained(error)
+            self.explained(error, params)
             raise
 
 
