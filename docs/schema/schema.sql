@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0021.catalogue-searches. Made by `kalshidb generate`; do not edit.
--- inputs 43bc865a2f4f9d1986a436862d3398a4149a481d0fbecaa11fd7dfe155863492
--- body   2e158b0aa76b0a1924b9a9a279893d9d906f50bfabf8129e458660dff163de89
+-- The schema that the migrations make, up to 0021.unsettled-markets. Made by `kalshidb generate`; do not edit.
+-- inputs 3ac914e6a20de5d203ede188393beda1558b06e3e99ae82d69fde0f71148afa2
+-- body   b0eeeb3f584541c5f4cee7b5a8edc30197d90404dea05209156909cf2a8f4eda
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -586,6 +586,8 @@ CREATE INDEX markets_is_stub_idx ON catalog.markets USING btree (market_ticker) 
 CREATE INDEX markets_series_ticker_event_ticker_idx ON catalog.markets USING btree (series_ticker, event_ticker);
 
 CREATE INDEX markets_status_close_time_idx ON catalog.markets USING btree (status, close_time, market_ticker);
+
+CREATE INDEX markets_unsettled_idx ON catalog.markets USING btree (market_ticker) WHERE (status <> 'finalized'::text);
 
 COMMENT ON TABLE catalog.markets IS 'One contract that pays up to one dollar, such as: New York''s high on 19 July is 80 degrees or above.';
 COMMENT ON COLUMN catalog.markets.market_ticker IS 'The venue''s key of the market.';

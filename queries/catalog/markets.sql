@@ -274,3 +274,27 @@ SELECT 'event', event_ticker, retrieved_at FROM catalog.events WHERE is_stub
 UNION ALL
 SELECT 'market', market_ticker, retrieved_at FROM catalog.markets WHERE is_stub
 ORDER BY kind, ticker;
+
+-- name: unsettled_markets(retrieved_before, series_tickers, with_combos)
+-- Markets that had not settled when they were last looked at, which was before a moment. What every list of unsettled markets has left
+-- out since then has settled, perhaps before its time, and has to be asked for by name, in either tier.
+--
+-- series_tickers null means any series; combinations of several markets are left out unless with_combos.
+-- @param series_tickers nullable: null means any series
+SELECT market_ticker
+FROM catalog.markets
+WHERE status <> 'finalized'
+    AND retrieved_at < :retrieved_before
+    AND (:series_tickers::text[] IS NULL OR series_ticker = ANY (:series_tickers))
+    AND (:with_combos::boolean OR raw_json ->> 'mve_collection_ticker' IS NULL)
+ORDER BY market_ticker;
+
+-- name: stub_events_of_markets(retrieved_since)
+-- Events that are known by ticker only although a market of theirs was described since a moment: to be asked for one by one.
+SELECT DISTINCT events.event_ticker
+FROM catalog.events
+JOIN catalog.markets ON markets.event_ticker = events.event_ticker
+WHERE events.is_stub
+    AND NOT markets.is_stub
+    AND markets.retrieved_at >= :retrieved_since
+ORDER BY events.event_ticker;

@@ -23,11 +23,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kalshidb import __version__, checks, cli_migrations, demo, postgres
+from kalshidb import __version__, checks, cli_ingest, cli_migrations, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.intake import FILE, Intake, Report
 from kalshidb.ingest.load import find_files, load_files, shown_path
+from kalshidb.ingest.sync import SyncError
 from kalshidb.migration import MigrationError, pending
 from kalshidb.migration import migrate as apply_migrations
 from kalshidb.migration.findings import shown
@@ -77,6 +78,7 @@ def main() -> None:
         ExchangeError,
         StatementError,
         MigrationError,
+        SyncError,
     ) as error:
         _fail(str(error))
     except OSError as error:
@@ -379,10 +381,22 @@ def _print_report(report: Report, seconds: float) -> None:
     total = report.total
     if total.rejected > len(report.refusals):
         out.print(f"… {total.rejected - len(report.refusals):,} more: kalshidb rejects list", style="dim")
+    if report.cut:
+        out.print(f"cut short: {report.cut}", style="yellow", markup=False, soft_wrap=True)
     out.print(
         f"run {report.run_id}: {total.read:,} read, {total.written:,} written, {total.unchanged:,} unchanged, "
         f"{total.rejected:,} rejected in {seconds:.1f} s"
     )
+
+
+def _print_run(report: Report, seconds: float, as_json: bool) -> None:
+    """Print what a run that asked the exchange did, and end with the status for rejects."""
+    if as_json:
+        _print_json(_report_json(report) | {"seconds": round(seconds, 3)})
+    else:
+        _print_report(report, seconds)
+    if report.total.rejected:
+        raise typer.Exit(REJECTED)
 
 
 def _report_json(report: Report) -> dict[str, Any]:
@@ -390,6 +404,7 @@ def _report_json(report: Report) -> dict[str, Any]:
         "run_id": report.run_id,
         **report.total.as_dict(),
         "kinds": {kind: counts.as_dict() for kind, counts in report.by_kind.items()},
+        "cut": report.cut,
         "not_stored": report.not_stored,
         "refusals": [dataclasses.asdict(refusal) for refusal in report.refusals],
     }
@@ -466,3 +481,6 @@ def generate(
         out.print(f"wrote {shown(path)}", markup=False)
     if not touched:
         out.print("nothing changed")
+
+
+cli_ingest.register(app, _store, _print_run)

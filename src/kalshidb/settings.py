@@ -1,4 +1,4 @@
-"""What the environment decides: which database, and where the embedded server lives.
+"""What the environment decides: which database, where the embedded server lives, and which exchange is asked with which key.
 
 Nothing else is configured from outside.
 """
@@ -71,6 +71,21 @@ class Settings(BaseSettings):
 
     kalshidb_home: Annotated[Path | None, BeforeValidator(_unset_when_empty)] = None
     """Where the embedded server keeps its data. None: where the platform's users expect it."""
+
+    kalshi_api_url: Annotated[str | None, BeforeValidator(_unset_when_empty)] = None
+    """The exchange's REST interface, up to and with /trade-api/v2. None: the real exchange."""
+
+    kalshi_websocket_url: Annotated[str | None, BeforeValidator(_unset_when_empty)] = None
+    """The exchange's websocket. None: the real exchange."""
+
+    kalshi_api_key_id: Annotated[str | None, BeforeValidator(_unset_when_empty)] = Field(default=None, repr=False)
+    """Id of an API key, for higher limits and the websocket. None: public endpoints without a key."""
+
+    kalshi_private_key_file: Annotated[Path | None, BeforeValidator(_unset_when_empty)] = None
+    """File of that key's private half, PEM."""
+
+    kalshi_api_tier: Annotated[str | None, BeforeValidator(_unset_when_empty)] = None
+    """Tier of the key's limits: basic, advanced, expert, premier, paragon, prime or prestige. None: basic."""
 
     @classmethod
     def load(cls) -> Self:

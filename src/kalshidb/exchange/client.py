@@ -393,6 +393,7 @@ class ExchangeClient:
     ) -> None:
         """Prepare; nothing is sent before the first question."""
         self.base_url = base_url.rstrip("/")
+        self.limit = limit
         self._bucket = None if limit is None else TokenBucket(limit, clock())
         self._max_retries = max_retries
         self._clock = clock

@@ -122,6 +122,7 @@ class Report:
         not_stored: what is known and has no table (portfolio, exchange status …) or no place in it, with how many.
         refusals: the first refusals; all of them are in ops.rejected_payloads.
         resolved: earlier refusals that are stored now.
+        cut: where a walk was stopped before its last page; None when every list was read to its end.
     """
 
     run_id: int
@@ -129,6 +130,7 @@ class Report:
     not_stored: dict[str, int] = field(default_factory=dict[str, int])
     refusals: list[Refusal] = field(default_factory=list[Refusal])
     resolved: int = 0
+    cut: str | None = None
 
     @property
     def total(self) -> Counts:
@@ -193,7 +195,6 @@ class Intake:
         self._pages: dict[Destination, list[_Held]] = {destination: [] for destination in Destination}
         self._requests: list[IngestRequest] = []
         self._asked = 0
-        self._cut: str | None = None
         self._held = 0
         self._refused: dict[tuple[str, str, str], RejectedPayloadInput] = {}
         self._refused_again: set[tuple[str, str]] = set()
@@ -217,7 +218,7 @@ class Intake:
             self._fail(late)
             raise
         status = "rejected_some" if self.report.total.rejected else "succeeded"
-        self._finish("truncated" if self._cut else status, self._cut)
+        self._finish("truncated" if self.report.cut else status, self.report.cut)
 
     def _fail(self, error: BaseException) -> None:
         if not self._conn.closed and not self._conn.broken:
@@ -254,7 +255,7 @@ class Intake:
 
     def note_cut(self, reason: str) -> None:
         """Note that a walk was stopped before its last page: the run ends as `truncated`, and says why."""
-        self._cut = self._cut or reason
+        self.report.cut = self.report.cut or reason
 
     # -- taking in ---------------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ the business of backfill and collect.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,40 +53,24 @@ def pull(
         kalshidb.exchange.client.ExchangeError: the exchange refuses, or stays out of reach after all retries.
     """
 
-    def take(answers: Iterable[Answer], ticker: str | None = None, period_minutes: int | None = None) -> Iterator[Answer]:
-        def read() -> Iterator[tuple[Answer, Hints, Page | None]]:
-            for answer in answers:
-                hints = Hints(market_ticker=ticker, period_interval_minutes=period_minutes, observed_at=seen_at(answer))
-                yield answer, hints, intake.read(answer.document, hints)
-
-        for answer, hints, page in ahead(read()):
-            intake.note_request(
-                answer.url,
-                answer.params,
-                http_status=answer.status,
-                body_bytes=len(answer.body),
-                retrieved_at=seen_at(answer),
-            )
-            if page is not None:
-                intake.take_page(page, answer.url)
-            else:
-                intake.take(answer.document, answer.url, hints, seen_at(answer), answer.body)
-            yield answer
-
-    def drain(answers: Iterator[Answer]) -> None:
-        for _ in answers:
+    def drain(answers: Iterable[Answer], ticker: str | None = None, period_minutes: int | None = None) -> None:
+        for _ in taken(answers, ticker, period_minutes):
             pass
 
+    def taken(answers: Iterable[Answer], ticker: str | None = None, period_minutes: int | None = None) -> Iterator[Any]:
+        hints = Hints(market_ticker=ticker, period_interval_minutes=period_minutes)
+        return take(intake, answers, hints, seen_at=seen_at)
+
     on_step("series")
-    drain(take(client.series_list()))
+    drain(client.series_list())
     on_step("events and markets")
     events = [
         event["markets"]
-        for answer in take(client.events(with_nested_markets=True))
-        for event in answer.document["events"]
+        for document in taken(client.events(with_nested_markets=True))
+        for event in document["events"]
         if event.get("markets")
     ]
-    settled = [market for answer in take(client.historical_markets()) for market in answer.document["markets"]]
+    settled = [market for document in taken(client.historical_markets()) for market in document["markets"]]
 
     on_step("candlesticks")
     minutes = scope.period_minutes
@@ -94,22 +78,60 @@ def pull(
         start, end = _life(markets, scope)
         if start < end:
             tickers = [market["ticker"] for market in markets]
-            drain(take(client.candlesticks_batch(tickers, start, end, minutes), period_minutes=minutes))
+            drain(client.candlesticks_batch(tickers, start, end, minutes), period_minutes=minutes)
     for market in settled:
         start, end = _life([market], scope)
         if start < end:
             ticker = market["ticker"]
-            drain(take(client.historical_candlesticks(ticker, start, end, minutes), ticker, minutes))
+            drain(client.historical_candlesticks(ticker, start, end, minutes), ticker, minutes)
 
     on_step("trades")
-    drain(take(client.trades(start=scope.start, end=scope.end)))
-    drain(take(client.historical_trades(start=scope.start, end=scope.end)))
+    drain(client.trades(start=scope.start, end=scope.end))
+    drain(client.historical_trades(start=scope.start, end=scope.end))
 
     if scope.books:
         on_step("order books")
         active = [market["ticker"] for markets in events for market in markets if market["status"] == "active"]
         if active:
-            drain(take(client.orderbooks(active)))
+            drain(client.orderbooks(active))
+
+
+def take(
+    intake: Intake,
+    answers: Iterable[Answer],
+    hints: Hints = Hints(),  # noqa: B008  (immutable)
+    *,
+    seen_at: Callable[[Answer], datetime] = lambda answer: answer.retrieved_at,
+    only: tuple[str, Callable[[Any], bool]] | None = None,
+) -> Iterator[Any]:
+    """Take in answers as they are asked for, the next being read while one is written; yield the document of each once it is taken in.
+
+    Args:
+        intake: where they go; each is noted as a request of its run.
+        answers: answers of the exchange, asked for lazily.
+        hints: what the requests said and the answers leave out.
+        seen_at: the time to note for an answer; another than its arrival only where the exchange's clock is not ours.
+        only: the name of the list in each document, and which of its objects were wanted; the others are left out.
+    """
+
+    def read() -> Iterator[tuple[Answer, Any, Hints, Page | None]]:
+        for answer in answers:
+            document = answer.document
+            if only is not None and isinstance(document, dict) and isinstance(document.get(only[0]), list):
+                document = document | {only[0]: [wanted for wanted in document[only[0]] if only[1](wanted)]}
+            said = replace(hints, observed_at=seen_at(answer))
+            yield answer, document, said, intake.read(document, said)
+
+    for answer, document, said, page in ahead(read()):
+        moment = seen_at(answer)
+        intake.note_request(
+            answer.url, answer.params, http_status=answer.status, body_bytes=len(answer.body), retrieved_at=moment
+        )
+        if page is not None:
+            intake.take_page(page, answer.url)
+        else:
+            intake.take(document, answer.url, said, moment, answer.body)
+        yield document
 
 
 def _life(markets: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[datetime, datetime]:

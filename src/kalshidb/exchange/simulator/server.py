@@ -589,6 +589,15 @@ class SimulatedExchange:
         with self._lock:
             self._faults.extend(faults)
 
+    def move_to(self, now: datetime) -> None:
+        """Let time pass in the world, also while somebody is asking: the next answer is of then.
+
+        Raises:
+            ValueError: `now` is naive, or lies before the world's present.
+        """
+        self.world.move_to(now)
+        self._endpoints = Exchange(self.world)
+
     def start(self) -> None:
         """Begin to serve. `with` does this."""
         self._server = _Server(self, self._port)

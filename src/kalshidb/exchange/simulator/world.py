@@ -191,8 +191,6 @@ class World:
             raise ValueError(f"a world of {markets} markets cannot hold one of everything; the smallest has {SMALLEST_WORLD}")
         self.seed = seed
         self.now = micros(now)
-        self.cutoff = self.now // DAY * DAY - LIVE_DAYS * DAY
-        """Where the historical tier begins: settled, or traded, before this."""
         self._lock = threading.RLock()
         self._paths: dict[str, tuple[Step, ...]] = {}
         self._histories: dict[str, History] = {}
@@ -211,6 +209,25 @@ class World:
     def stream(self, *names: str) -> Random:
         """Return the random stream of a name; the same in every process."""
         return Random(sha256("/".join((str(self.seed), *names)).encode()).digest())
+
+    @property
+    def cutoff(self) -> int:
+        """Where the historical tier begins: settled, or traded, before this."""
+        return self.now // DAY * DAY - LIVE_DAYS * DAY
+
+    def move_to(self, now: datetime) -> None:
+        """Let time pass: the same world, seen later. Markets open, trade, close, settle and change tier; none are added.
+
+        Raises:
+            ValueError: `now` is naive, or lies before the world's present.
+        """
+        if now.tzinfo is None or micros(now) < self.now:
+            raise ValueError(f"time passes forwards, to a moment with a zone: {now}")
+        with self._lock:
+            self.now = micros(now)
+            self._histories.clear()
+            self._candles.clear()
+            self.__dict__.pop("all_trades", None)
 
     # What is known about a market now.
 

@@ -1,0 +1,1 @@
+DROP INDEX catalog.markets_unsettled_idx;

@@ -1,0 +1,210 @@
+"""The catalogue kept as the exchange has it: series, events and markets, with their versions and settlements.
+
+Asked for is what can still change: markets that are open, about to open, paused, or closed and not settled. What the exchange
+lists no longer and had not settled when it was last seen is asked for by name, in both tiers: it has settled, perhaps before its
+time. Everything may be repeated and stopped at any moment.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from kalshidb.exchange.client import (
+    EVENT_PAGE_SIZE,
+    MAX_LISTED_TICKERS,
+    PAGE_SIZE,
+    ExchangeClient,
+    ExchangeError,
+    Request,
+    chunks,
+    request,
+    segment,
+)
+from kalshidb.ingest.intake import Intake
+from kalshidb.ingest.pull import take
+from kalshidb.queries import catalog
+
+STATUSES = ("open", "unopened", "paused", "closed", "settled")
+"""The exchange's words for what to list; other words than a market's own status."""
+UNSETTLED = ("open", "unopened", "paused", "closed")
+_OF_EVENTS = {"open": "open", "paused": "open", "unopened": "unopened", "closed": "closed", "settled": "settled"}
+ASKED_ONE_BY_ONE = 40
+"""So many series are asked for each by itself; more than these are picked out of the whole list, which is fewer requests."""
+
+
+class SyncError(ValueError):
+    """What to synchronise does not exist; says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncScope:
+    """What of the catalogue to synchronise.
+
+    Attributes:
+        series: only these series; empty for all.
+        categories: only series of these categories, in the exchange's words; empty for all.
+        statuses: words of STATUSES. `settled` lists markets that settled in the last two months or so.
+        with_combos: also multivariate combinations, more than all others together.
+        historical: also what settled before that; millions of markets when no series is named.
+        max_pages: stop each list after so many pages; the run then counts as truncated.
+    """
+
+    series: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = UNSETTLED
+    with_combos: bool = False
+    historical: bool = False
+    max_pages: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse words that the exchange does not know."""
+        for word in self.statuses:
+            if word not in STATUSES:
+                raise SyncError(f"no status {word!r}; there are {', '.join(STATUSES)}")
+
+
+def sync_markets(
+    client: ExchangeClient,
+    conn: psycopg.Connection[Any],
+    intake: Intake,
+    scope: SyncScope,
+    *,
+    on_step: Callable[[str], object] = lambda _: None,
+    on_page: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Bring the catalogue up to date.
+
+    Args:
+        client: the exchange, real or simulated.
+        conn: a connection to read what is known; another than the intake's, or the same.
+        intake: where the answers go; its run becomes `truncated` when max_pages cut a list short.
+        scope: what to synchronise.
+        on_step: called with a word on what is being asked for.
+        on_page: called after each answer with the number of objects in it.
+
+    Raises:
+        SyncError: a series or category that the exchange does not have.
+        kalshidb.exchange.client.ExchangeError: the exchange refuses, or stays out of reach after all retries.
+    """
+    begun = datetime.now(UTC)
+
+    def walk(questions: Iterable[Request], name: str, keep: Callable[[Any], bool] | None = None) -> Iterator[Any]:
+        answers = client.fetch(questions, max_pages=scope.max_pages, on_cut=lambda cut: intake.note_cut(_cut(cut, scope)))
+        for document in take(intake, answers, only=None if keep is None else (name, keep)):
+            found = document.get(name) or []
+            objects = found if isinstance(found, list) else [found]
+            on_page(len(objects))
+            yield from objects
+
+    on_step("series")
+    chosen = _choose_series(walk, scope)
+    picked = chosen is not None and len(chosen) > ASKED_ONE_BY_ONE
+    few: list[str | None] = [None] if chosen is None or picked else [*sorted(chosen)]
+
+    def of_series(event: Any) -> bool:  # noqa: ANN401  (an object of the exchange)
+        return chosen is None or event.get("series_ticker") in chosen
+
+    on_step("events")
+    events: set[str] = set()
+    for event in walk(_event_questions(scope, few), "events", of_series if picked else None):
+        events.add(str(event.get("event_ticker")))
+
+    on_step("markets")
+    in_events = (lambda market: market.get("event_ticker") in events) if picked else None
+    for _ in walk(_market_questions(scope, few), "markets", in_events):
+        pass
+    if scope.historical:
+        on_step("historical markets")
+        for _ in walk(_historical_questions(few), "markets", in_events):
+            pass
+
+    if set(UNSETTLED) <= set(scope.statuses) and intake.report.cut is None:
+        intake.flush()
+        on_step("markets that have left the lists")
+        gone = catalog.unsettled_markets(
+            conn,
+            retrieved_before=begun,
+            series_tickers=None if chosen is None else sorted(chosen),
+            with_combos=scope.with_combos,
+        )
+        _ask_by_name(walk, [market.market_ticker for market in gone])
+
+    intake.flush()
+    on_step("events of those")
+    for stub in catalog.stub_events_of_markets(conn, retrieved_since=begun):
+        _ask_if_there(walk, Request(f"/events/{segment(stub.event_ticker)}"), "event")
+
+
+Walk = Callable[..., Iterator[Any]]
+
+
+def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
+    """Take in the series and return those chosen; None for all."""
+    if scope.series:
+        chosen = set()
+        for ticker in scope.series:
+            found = _ask_if_there(walk, Request(f"/series/{segment(ticker)}"), "series")
+            if not found:
+                raise SyncError(f"the exchange has no series {ticker!r}; `kalshidb sync-markets` without --series lists all")
+            chosen |= {str(series["ticker"]) for series in found}
+        if scope.categories:
+            raise SyncError("a choice of series and one of categories exclude each other")
+        return chosen
+    if not scope.categories:
+        for _ in walk([Request("/series")], "series"):
+            pass
+        return None
+    chosen = set()
+    for category in scope.categories:
+        found = [str(series["ticker"]) for series in walk([request("/series", category=category)], "series")]
+        if not found:
+            raise SyncError(f"the exchange has no series of category {category!r}")
+        chosen |= set(found)
+    return chosen
+
+
+def _event_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:
+    for status in dict.fromkeys(_OF_EVENTS[word] for word in scope.statuses):
+        for series in few:
+            yield request("/events", "events", limit=EVENT_PAGE_SIZE, status=status, series_ticker=series)
+
+
+def _market_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:
+    combos = None if scope.with_combos else "exclude"
+    for status in scope.statuses:
+        for series in few:
+            yield request("/markets", "markets", limit=PAGE_SIZE, status=status, series_ticker=series, mve_filter=combos)
+
+
+def _historical_questions(few: Sequence[str | None]) -> Iterator[Request]:
+    for series in few:
+        yield request("/historical/markets", "markets", limit=PAGE_SIZE, series_ticker=series)
+
+
+def _ask_by_name(walk: Walk, tickers: Sequence[str]) -> None:
+    """Take in markets by name from whichever tier has them; the exchange leaves out those that it does not have there."""
+    for some in chunks(tickers, MAX_LISTED_TICKERS):
+        live = {
+            market.get("ticker") for market in walk([request("/markets", "markets", limit=PAGE_SIZE, tickers=some)], "markets")
+        }
+        moved = [ticker for ticker in some if ticker not in live]
+        if moved:
+            for _ in walk([request("/historical/markets", "markets", limit=PAGE_SIZE, tickers=moved)], "markets"):
+                pass
+
+
+def _ask_if_there(walk: Walk, question: Request, name: str) -> list[Any]:
+    try:
+        return list(walk([question], name))
+    except ExchangeError as error:
+        if error.status == 404:
+            return []
+        raise
+
+
+def _cut(question: Request, scope: SyncScope) -> str:
+    filters = " ".join(f"{name}={value}" for name, value in question.params if name != "limit")
+    return f"{question.path} {filters}: stopped after {scope.max_pages} pages, there are more".replace(" :", ":")
