@@ -85,9 +85,10 @@ def read_lock(text: str, path: Path) -> tuple[list[Entry], list[Problem]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        words = line.split()
+        words = line.strip().rsplit(None, 3)  # an id may hold spaces
+        words[0] = words[0].rstrip()
         if not version:
-            if words != ["version", "1"]:
+            if line.split() != ["version", "1"]:
                 return [], [
                     Problem(
                         "lock", path, number, "is no lock of this version: `version 1` is expected; run `kalshidb lock --rewrite`"
@@ -101,7 +102,7 @@ def read_lock(text: str, path: Path) -> tuple[list[Entry], list[Problem]]:
                 )
             ]
         elif len(words) != len(Entry._fields):
-            return entries, [Problem("lock", path, number, f"{len(words)} words where a migration and three hashes belong")]
+            return entries, [Problem("lock", path, number, "a migration and three hashes belong here")]
         else:
             entry = Entry(*words)
             if entry != _chained(entries[-1].chain if entries else _FIRST, *words[:3]):

@@ -408,6 +408,12 @@ class Session:
             bookkeeping.take_yoyo_lock(self.connection, self.pid)
         except (psycopg.errors.UniqueViolation, psycopg.errors.LockNotAvailable) as error:
             raise _YoyoIsFaster from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            user = self.connection.info.user
+            raise MigrationError(
+                f"role {user} may not write yoyo's tables ({_first_line(error)}); migrations are the owner's work: connect as the role "
+                "that owns the schema"
+            ) from None
 
     def _wait_for_yoyo(self) -> None:
         """Wait until no yoyo holds its lock; remove the lock of one that is provably gone.

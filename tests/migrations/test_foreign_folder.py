@@ -1,0 +1,189 @@
+# ruff: noqa: E501  (files as they would be)
+"""Another project's migrations, as nasty as yoyo allows: Python and SQL, no numbers in common, `depends` against the alphabet, groups,
+errors that are ignored, several folders, missing rollbacks, hooks, statements outside of transactions. They can be planned, applied,
+read, undone and locked; and yoyo agrees at each step.
+"""
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from yoyo.scripts.main import main as yoyo_main
+
+from kalshidb.migration import DataLoss, Refused, baseline, integrity, migrate, plan, rollback, status
+from kalshidb.migration.folder import read_folder
+from kalshidb.postgres import yoyo_url
+
+CORE = {
+    "zz_people.sql": "-- Everybody.\nCREATE TABLE people (id serial PRIMARY KEY, name text NOT NULL);\n"
+    "INSERT INTO people (name) VALUES ('Ada; the \"first\"'), ('100 % Grace'), ($$O'Hara$$);",
+    "zz_people.rollback.sql": "DROP TABLE people;",
+    "20210304_01_Xk2p9-add-mail.py": '''
+"""Mail addresses."""
+from yoyo import group, step
+__depends__ = {"zz_people"}
+
+def fill(conn):
+    cursor = conn.cursor()
+    cursor.execute("UPDATE people SET mail = id || '@example.com'")
+
+def empty(conn):
+    conn.cursor().execute("UPDATE people SET mail = NULL")
+
+step("ALTER TABLE people ADD mail text", "ALTER TABLE people DROP mail")
+step("THIS IS NO SQL", ignore_errors="apply")
+group([
+    step("CREATE TABLE letters (id integer)", "DROP TABLE letters"),
+    step("CREATE TABLE stamps (id integer)", "DROP TABLE stamps"),
+])
+step(fill, empty)
+''',
+    "2021-04-01.index.sql": "-- transactional: false\n-- depends: 20210304_01_Xk2p9-add-mail\n\n"
+    "CREATE UNIQUE INDEX CONCURRENTLY people_mail_key ON people (mail);\nALTER TABLE people ADD CONSTRAINT people_mail_key UNIQUE USING INDEX "
+    "people_mail_key;",
+    "2021-04-01.index.rollback.sql": "ALTER TABLE people DROP CONSTRAINT people_mail_key;",
+    "aaa last of all.sql": "-- depends: 2021-04-01.index\n-- depends: zz_people\nCREATE FUNCTION greet(text) RETURNS text LANGUAGE plpgsql AS $f$\n"
+    "BEGIN\n  RETURN 'Hello; ' || $1; -- it's fine\nEND\n$f$;\nCREATE VIEW greetings AS SELECT greet(name) FROM people;\nSELECT * FROM greetings;",
+    "aaa last of all.rollback.sql": "DROP VIEW greetings;\nDROP FUNCTION greet(text);",
+    "post-apply.sql": "GRANT SELECT ON people TO public;",
+    "post-apply-2.py": "from yoyo import step\nstep(\"COMMENT ON TABLE people IS 'applied'\")\n",
+    "README.md": "Not a migration.",
+}
+PLUGIN = {
+    "0001.plugin.sql": "-- depends: zz_people\nBEGIN;\nCREATE TABLE plugin (person integer REFERENCES people);\nCOMMIT;",
+    "0002.no-way-back.sql": "-- irreversible: the plugin's partner keeps no copy\n-- depends: 0001.plugin\nALTER TABLE plugin ADD key uuid;",
+    "0003.forgotten.sql": "-- depends: 0002.no-way-back\nCREATE INDEX plugin_person_idx ON plugin (person);",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    made = []
+    for name, files in (("core", CORE), ("plug ins", PLUGIN)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        made.append(folder)
+    return made
+
+
+ORDER = [
+    "zz_people",
+    "20210304_01_Xk2p9-add-mail",
+    "2021-04-01.index",
+    "aaa last of all",
+    "0001.plugin",
+    "0002.no-way-back",
+    "0003.forgotten",
+]
+
+
+def of_yoyo(url: str, folders: list[Path], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Return what `yoyo list` says."""
+    capsys.readouterr()
+    yoyo_main(
+        ["list", "--batch", "--no-config-file", "-d", yoyo_url(url), *[str(folder).replace(" ", "?") for folder in folders]]
+    )
+    lines = capsys.readouterr().out.splitlines()[2:]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    return {row[1]: row[0] for row in rows}
+
+
+def facts(url: str) -> dict[str, object]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT relname, obj_description(oid), relacl::text FROM pg_class"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND relname !~ 'yoyo'"
+        )
+        return {name: (comment, rights) for name, comment, rights in rows}
+
+
+def test_it_is_read_in_the_order_that_its_dependencies_say(folders: list[Path]) -> None:
+    folder = read_folder(folders)
+    order = [one.id for one in folder]
+    assert sorted(order) == sorted(ORDER)
+    assert all(order.index(other) < order.index(one.id) for one in folder for other in one.depends)
+    assert [hook.id for hook in folder.hooks] == ["post-apply-2", "post-apply"]
+    assert [problem for one in folder for problem in one.problems] == []
+
+
+def test_the_order_is_yoyos(folders: list[Path]) -> None:
+    import yoyo
+    from yoyo.migrations import topological_sort
+
+    mine = [one.id for one in read_folder(folders)]
+    assert mine == [one.id for one in topological_sort(yoyo.read_migrations(*[str(folder) for folder in folders]))]
+
+
+def test_it_is_planned_applied_and_read_and_yoyo_agrees(
+    empty_database: str, folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan.plan_migrate(empty_database, folders)
+    text = plan.as_sql(planned)
+    assert "-- Python: fill, " in text
+    assert "THIS IS NO SQL" in text
+    assert "-- ACCESS EXCLUSIVE on people" not in text.split("-- apply 20210304")[0], "who makes a table waits for nobody"
+    assert "-- then run post-apply" in text
+    assert facts(empty_database) == {}
+    applied = migrate(empty_database, folders)
+    assert applied == [one.id for one in planned if not one.is_hook]
+    assert sorted(applied) == sorted(ORDER)
+    found = facts(empty_database)
+    assert set(found) == {"people", "letters", "stamps", "plugin", "greetings"}
+    assert found["people"] == ("applied", "{postgres=arwdDxtm/postgres,=r/postgres}")
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT name, mail FROM people ORDER BY id").fetchall() == [
+            ('Ada; the "first"', "1@example.com"), ("100 % Grace", "2@example.com"), ("O'Hara", "3@example.com"),
+        ]  # fmt: skip
+    assert status(empty_database, folders).verdict == "up to date"
+    assert of_yoyo(empty_database, folders, capsys) == dict.fromkeys(ORDER, "A")
+    assert migrate(empty_database, folders) == []
+
+
+def test_it_is_undone_as_far_as_it_can_be(empty_database: str, folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    core = folders[:1]
+    migrate(empty_database, core)
+    assert rollback(empty_database, core) == ["aaa last of all"]
+    assert rollback(empty_database, core) == ["2021-04-01.index"]
+    assert of_yoyo(empty_database, core, capsys)["2021-04-01.index"] == "U"
+    with pytest.raises(DataLoss, match=r"drops people\.mail, which has a value in 3 rows"):
+        rollback(empty_database, core)
+    assert rollback(empty_database, core, allow_data_loss=True) == ["20210304_01_Xk2p9-add-mail"]
+    assert set(facts(empty_database)) == {"people"}
+    with pytest.raises(DataLoss, match="drops people: 3 rows"):
+        rollback(empty_database, core, to="0")
+    assert rollback(empty_database, core, to="0", allow_data_loss=True) == ["zz_people"]
+    assert facts(empty_database) == {}
+    assert sorted(migrate(empty_database, core)) == sorted(ORDER[:4]), "and up again"
+
+
+def test_everything_that_keeps_it_from_being_undone_is_named_at_once(empty_database: str, folders: list[Path]) -> None:
+    migrate(empty_database, folders)
+    with pytest.raises(Refused) as refused:
+        rollback(empty_database, folders, to="0")
+    said = str(refused.value)
+    assert "0003.forgotten has no rollback: write " in said
+    assert "0002.no-way-back is irreversible: the plugin's partner keeps no copy" in said
+    assert "0001.plugin has no rollback" in said
+    assert status(empty_database, folders).verdict == "up to date"
+
+
+def test_it_can_be_locked_and_marked(empty_database: str, folders: list[Path]) -> None:
+    integrity.lock(folders)
+    assert integrity.verify(read_folder(folders)) == []
+    migrate(empty_database, folders)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute(
+            "DROP TABLE _yoyo_kalshidb_content, _yoyo_kalshidb_intent, _yoyo_migration, _yoyo_log, _yoyo_version, yoyo_lock"
+        )
+    assert baseline(empty_database, folders) == [one.id for one in read_folder(folders)]
+    assert status(empty_database, folders).verdict == "up to date"
+
+
+def test_what_yoyo_began_is_finished(empty_database: str, folders: list[Path]) -> None:
+    quoted = [str(folder).replace(" ", "?") for folder in folders]
+    yoyo_main(["apply", "--batch", "--no-config-file", "-r", "2021-04", "-d", yoyo_url(empty_database), *quoted])
+    assert sorted(migrate(empty_database, folders)) == sorted(ORDER[3:])
+    assert status(empty_database, folders).exit_code == 0
