@@ -168,7 +168,8 @@ NOT_NEGATIVE = """
     research.market_analyses.cost trading.position_versions.quantity trading.position_versions.fees trading.trades.quantity
     trading.position_exits.quantity_exited trading.exit_attempts.quantity trading.exit_attempts.attempt_number
     trading.account_balances.balance trading.performance_daily.num_trades backtest.runs.num_trades backtest.runs.max_drawdown
-    backtest.trades.qty backtest.trades.entry_fee ops.ai_calls.cost ops.ai_costs.total_cost ops.ai_costs.num_calls ops.backfill_checkpoints.attempts
+    backtest.trades.qty backtest.trades.entry_fee ops.ai_calls.cost ops.ai_costs.total_cost ops.ai_costs.num_calls
+    ops.backfill_checkpoints.attempts
 """
 UP_TO_ONE = """
     catalog.markets.last_price catalog.market_versions.yes_price catalog.market_versions.no_price catalog.settlements.payout

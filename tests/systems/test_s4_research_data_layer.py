@@ -1,6 +1,7 @@
 """The research data layer, whole (seed S4): sync, quotes in quantity, books, trades, settlements, calibration, export; UTC everywhere."""
 
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from kalshidb.exchange.simulator.world import World, micros
 from kalshidb.models.catalog import SettlementInput
 from kalshidb.postgres import connect
 from kalshidb.queries import catalog, market_data, ops
-from kalshidb.typedsql.arrow import arrow_batches, as_arrow
+from kalshidb.typedsql.arrow import as_arrow
 
 EVER = {"start_time": datetime(2000, 1, 1, tzinfo=UTC), "end_time": datetime(2100, 1, 1, tzinfo=UTC)}
 
@@ -253,38 +254,31 @@ def test_every_moment_is_utc_and_aware_and_none_can_be_naive(
 # -- export -----------------------------------------------------------------------------------------------------------------------
 
 
-def export_by_month(conn: psycopg.Connection[Any], folder: Path) -> list[Path]:
-    """Write every month of quotes to a Parquet file of its own, larger than memory if need be."""
-    written = []
-    for month in ops.partitions_of(conn, table_name="market_data.price_snapshots"):
-        assert month.range_from is not None
-        assert month.range_to is not None
-        path = folder / f"month={month.range_from:%Y-%m}" / "quotes.parquet"
-        path.parent.mkdir(parents=True)
-        batches = arrow_batches(market_data.snapshots_in_window, conn, start_time=month.range_from, end_time=month.range_to)
-        first = next(batches)
-        with pyarrow.parquet.ParquetWriter(path, first.schema, compression="zstd") as writer:
-            writer.write_batch(first)
-            for batch in batches:
-                writer.write_batch(batch)
-        written.append(path)
-    return written
-
-
-def test_quotes_go_to_parquet_by_month_and_duckdb_reads_them(database_url: str, tmp_path: Path) -> None:
+def test_quotes_go_to_parquet_by_month_and_duckdb_reads_them(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page of the documentation does it; its code is what runs here."""
+    page = Path(__file__).parents[2].joinpath("docs", "arrow.md").read_text(encoding="utf-8")
+    write, read = re.findall(r"```python\n(.*?)```", page.partition("## A file a month")[2], re.DOTALL)[:2]
+    before = (
+        "import pyarrow.parquet\nfrom kalshidb.queries import market_data\nfrom kalshidb.typedsql.arrow import arrow_batches\n"
+    )
+    monkeypatch.chdir(tmp_path)
     with connect(database_url, autocommit=True) as conn:
         rows = [
             quote(f"KX-{number % 7}", NOON + number * 6 * HOUR, yes_bid=Decimal(number) / 1000, yes_ask=Decimal("0.999999"))
             for number in range(400)
         ]
         market_data.upsert_price_snapshots(conn, rows)
-        files = export_by_month(conn, tmp_path)
-        assert [path.parent.name for path in files] == ["month=2026-07", "month=2026-08", "month=2026-09", "month=2026-10"]
-        quotes = duckdb.read_parquet(f"{tmp_path}/*/*.parquet", hive_partitioning=True)
-        found = duckdb.sql("SELECT month, count(*), sum(yes_bid), epoch_us(max(snapshot_time)) FROM quotes GROUP BY month")
-        by_month = {month: tuple(rest) for month, *rest in found.fetchall()}
-        assert quotes.columns[-1] == "month"
+        names: dict[str, Any] = {"connect": lambda: connect(database_url)}
+        exec(before + write + read, names)  # noqa: S102
         whole = as_arrow(market_data.snapshots_in_window, conn, **EVER)
+    files = sorted(tmp_path.glob("quotes/*/*.parquet"))
+    assert [path.parent.name for path in files] == ["month=2026-07", "month=2026-08", "month=2026-09", "month=2026-10"]
+    quotes = names["quotes"]
+    found = duckdb.sql("SELECT month, count(*), sum(yes_bid), epoch_us(max(snapshot_time)) FROM quotes GROUP BY month")
+    by_month = {month: tuple(rest) for month, *rest in found.fetchall()}
+    assert quotes.columns[-1] == "month"
     for month in ("2026-07", "2026-08", "2026-09", "2026-10"):
         of = [row for row in rows if f"{row.snapshot_time:%Y-%m}" == month]
         assert by_month[month] == (len(of), sum(row.yes_bid or 0 for row in of), micros(max(row.snapshot_time for row in of)))
