@@ -3,6 +3,7 @@
 # ruff: noqa: S608  (names of tables and columns are the test's own)
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -10,9 +11,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_rows import HOUR, MINUTE, NOON, SECOND, TICK
-from version_tables import MARKETS, TABLES, History, Table
+from version_tables import (
+    BALANCE_TABLE,
+    EDGE_TABLE,
+    EDGES,
+    GAME_TABLE,
+    MARKETS,
+    POSITION_TABLE,
+    POSITIONS,
+    TABLES,
+    History,
+    Table,
+)  # fmt: skip
 
-from kalshidb.queries import catalog
+from kalshidb.queries import catalog, research, trading
 
 EACH_TABLE = pytest.mark.parametrize("table", TABLES, ids=str)
 #: Observations as (key, minute, state), of few of each so that they meet.
@@ -76,7 +88,7 @@ def test_what_is_recorded_again_is_not_written_again(table: Table, pg: psycopg.C
     assert [table.record(pg, *observation) for observation in observations] == ["unchanged"] * 6
 
 
-@EACH_TABLE
+@pytest.mark.parametrize("table", [table for table in TABLES if table is not POSITION_TABLE], ids=str)
 def test_what_equals_the_version_of_its_moment_locks_nothing(table: Table, pg: psycopg.Connection, database_url: str) -> None:
     key = table.new_key(pg)
     table.record(pg, key, NOON, table.states[0])
@@ -240,3 +252,169 @@ def test_many_current_markets_come_with_their_versions(pg: psycopg.Connection) -
     MARKETS.record(pg, (ticker,), NOON, MARKETS.states[1])
     rows = catalog.current_markets(pg, market_tickers=[ticker, without, "UNKNOWN"])
     assert {row.market_ticker: row.yes_bid for row in rows} == {ticker: MARKETS.states[1]["yes_bid"], without: None}
+
+
+def test_a_change_of_a_position_carries_every_other_column_over(pg: psycopg.Connection) -> None:
+    other = POSITIONS[1] | {"status": "settled", "quantity": 5}
+    for column, value in other.items():
+        for state in (POSITIONS[1], POSITIONS[0]):
+            if state is POSITIONS[0] and column in {"status", "exit_time", "exit_reason", "exit_priority"}:
+                continue  # they change together
+            environment, position = key = POSITION_TABLE.new_key(pg)
+            POSITION_TABLE.record(pg, key, NOON, state)
+            new = {"current_price": 0.75, "exit_time": NOON + HOUR, "trailing_stop_state": None, "close_reason": "sold"}.get(
+                column, value
+            )
+            change = dict.fromkeys(state) | {column: new}
+            outcome = trading.change_position_version(pg, environment=environment, position_id=position, **change)
+            chain = POSITION_TABLE.chain(pg, key)
+            if new is None or new == state[column]:
+                assert (outcome, len(chain)) == ("unchanged", 1)
+            else:
+                assert (outcome, chain[0][1], chain[1][1]) == ("written", state, state | {column: new}), column
+
+
+def test_the_priority_of_an_exit_follows_its_reason(pg: psycopg.Connection) -> None:
+    environment, position = key = POSITION_TABLE.new_key(pg)
+    POSITION_TABLE.record(pg, key, NOON, POSITIONS[1])
+    change = dict.fromkeys(POSITIONS[0]) | {"exit_reason": "rebalance"}
+    assert trading.change_position_version(pg, environment=environment, position_id=position, **change) == "written"
+    assert POSITION_TABLE.chain(pg, key)[-1][1]["exit_priority"] == "LOW"
+
+
+def test_a_position_of_another_environment_cannot_be_changed(pg: psycopg.Connection) -> None:
+    _, position = key = POSITION_TABLE.new_key(pg)
+    POSITION_TABLE.record(pg, key, NOON, POSITIONS[0])
+    with pytest.raises(psycopg.errors.NoDataFound, match=rf"position {position} \(live\)"):
+        trading.change_position_version(
+            pg, environment="live", position_id=position, **dict.fromkeys(POSITIONS[0]) | {"status": "closed"}
+        )
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_look_that_changes_nothing_moves_only_the_time_of_the_last_look(pg: psycopg.Connection, together: bool) -> None:
+    environment, position = key = POSITION_TABLE.new_key(pg)
+
+    def look(minute: int, state: int) -> None:
+        observation = (key, NOON + minute * MINUTE, POSITIONS[state])
+        POSITION_TABLE.record_many(pg, [observation]) if together else POSITION_TABLE.record(pg, *observation)
+
+    def looks() -> list[int]:
+        rows = trading.versions_of_position(pg, environment=environment, position_id=position)
+        return [(row.last_update - NOON) // MINUTE for row in rows if row.last_update]
+
+    for minute, state, expected in [
+        (0, 0, [0]), (2, 0, [2]), (1, 0, [2]), (5, 1, [2, 5]), (9, 1, [2, 9]), (4, 0, [4, 9]), (9, 1, [4, 9]),
+    ]:  # fmt: skip
+        look(minute, state)
+        assert looks() == expected
+    if together:
+        POSITION_TABLE.record_many(pg, [(key, NOON + minute * MINUTE, POSITIONS[2]) for minute in (20, 30, 25)])
+        assert looks() == [4, 9, 30]
+
+
+def test_edges_of_different_sources_are_chains_of_their_own_and_are_asked_by_market(pg: psycopg.Connection) -> None:
+    ticker, source = key = EDGE_TABLE.new_key(pg)  # with an edge of no source an hour before noon
+    EDGE_TABLE.record(pg, key, NOON, EDGES[1])
+    EDGE_TABLE.record(pg, key, NOON + HOUR, EDGES[2])
+    model = int(source.split(",")[1])
+    now = research.current_edges_of_market(pg, market_ticker=ticker)
+    assert [(edge.model_id, edge.confidence_level) for edge in now] == [(None, "high"), (model, "low")]
+
+    rows = research.edges_as_of(pg, market_tickers=[ticker] * 3, moments=[NOON - TICK, NOON, NOON - 2 * HOUR])
+    assert [(row.position, row.model_id, row.expected_value) for row in rows] == [
+        (1, None, EDGES[0]["expected_value"]), (2, None, EDGES[0]["expected_value"]), (2, model, EDGES[1]["expected_value"]),
+    ]  # fmt: skip
+    asked = {"market_ticker": ticker, "strategy_id": None, "model_id": model, "probability_matrix_id": None}
+    one = research.edge_as_of(pg, **asked, moment=NOON + HOUR - TICK)
+    assert one is not None
+    assert one.valid_from == NOON
+    assert research.edge_as_of(pg, **asked, moment=NOON - TICK) is None
+    between = research.edge_versions(pg, **asked, start_time=NOON + MINUTE, end_time=NOON + HOUR)
+    assert [edge.valid_from for edge in between] == [NOON]
+
+
+def test_active_edges_are_those_above_a_threshold_and_of_some_confidence(pg: psycopg.Connection) -> None:
+    first, second, third = (EDGE_TABLE.new_key(pg) for _ in range(3))
+    EDGE_TABLE.record(pg, first, NOON, EDGES[2])
+    EDGE_TABLE.record(pg, second, NOON, EDGES[2] | {"expected_value": 0.08, "confidence_level": "medium"})
+    EDGE_TABLE.record(pg, third, NOON, EDGES[1])
+    MARKETS.record(pg, (second[0],), NOON, MARKETS.states[1])
+
+    def active(threshold: str, *levels: str) -> list[tuple[str, bool]]:
+        rows = research.active_edges(pg, min_expected_value=Decimal(threshold), confidence_levels=levels)
+        return [(row.market_ticker, row.model_id is not None) for row in rows]
+
+    assert active("0.08", "medium") == [(second[0], True)]
+    assert active("0.080001", "medium") == []
+    assert sorted(active("0.1", "low", "high")) == sorted(
+        [(first[0], True), *((key[0], False) for key in (first, second, third))]
+    )
+    (row,) = research.active_edges(pg, min_expected_value=Decimal("0.08"), confidence_levels=["medium"])
+    assert (row.title, row.yes_bid, row.edge) == ("80 or above?", MARKETS.states[1]["yes_bid"], Decimal("0.14"))
+
+
+def test_games_balances_and_positions_are_asked_as_of_a_moment_and_over_a_time(pg: psycopg.Connection) -> None:
+    moments = [NOON - TICK, NOON, NOON + HOUR - TICK, NOON + HOUR]
+    states = [None, 0, 0, 1]
+
+    def filled(table: Table) -> tuple[Any, ...]:
+        key = table.new_key(pg)
+        table.record_many(pg, [(key, NOON, table.states[0]), (key, NOON + HOUR, table.states[1])])
+        return key
+
+    event_ticker, game = filled(GAME_TABLE)
+    which: dict[str, Any] = {"event_ticker": event_ticker, "external_game_id": game}
+    games = research.game_states_as_of(pg, event_tickers=[event_ticker] * 4, external_game_ids=[game] * 4, moments=moments)
+    assert [row.home_score for row in games] == [
+        None if state is None else GAME_TABLE.states[state]["home_score"] for state in states
+    ]
+    for moment, row in zip(moments, games, strict=True):
+        one_game = research.game_state_as_of(pg, **which, moment=moment)
+        assert (one_game and one_game.valid_from) == row.valid_from
+    over = research.game_states_between(pg, **which, start_time=NOON + MINUTE, end_time=NOON + HOUR)
+    assert [state.valid_from for state in over] == [NOON]
+    (current_game,) = research.current_game_states_of_event(pg, event_ticker=event_ticker)
+    assert current_game.sport == "nba"
+    assert [state.event_ticker for state in research.current_game_states_of_sport(pg, sport="nba")] == [event_ticker]
+    assert research.current_game_states_of_sport(pg, sport="nfl") == []
+
+    environment, platform, currency = filled(BALANCE_TABLE)
+    account: dict[str, Any] = {"environment": environment, "platform_id": platform, "currency": currency}
+    balances = trading.balances_as_of(pg, **account, moments=moments)
+    assert [row.balance for row in balances] == [
+        None if state is None else BALANCE_TABLE.states[state]["balance"] for state in states
+    ]
+    for moment, balance in zip(moments, balances, strict=True):
+        one_balance = trading.balance_as_of(pg, **account, moment=moment)
+        assert (one_balance and one_balance.valid_from) == balance.valid_from
+    held = trading.balances_between(pg, **account, start_time=NOON + HOUR, end_time=NOON + 2 * HOUR)
+    assert [balance.valid_from for balance in held] == [NOON + HOUR]
+    assert [balance.balance for balance in trading.current_balances(pg, environment="paper")] == [Decimal("99.25")]
+    assert trading.current_balances(pg, environment="live") == []
+
+    _, position = filled(POSITION_TABLE)
+    positions = trading.position_versions_as_of(pg, environment="paper", position_ids=[position] * 4, moments=moments)
+    assert [row.status for row in positions] == [None, "open", "open", "closed"]
+    for moment, version in zip(moments, positions, strict=True):
+        one_position = trading.position_version_as_of(pg, environment="paper", position_id=position, moment=moment)
+        assert (one_position and one_position.valid_from) == version.valid_from
+    begun = trading.position_versions_between(
+        pg, environment="paper", position_id=position, start_time=NOON - HOUR, end_time=NOON + TICK
+    )
+    assert [state.valid_from for state in begun] == [NOON]
+    now = trading.current_position_version(pg, environment="paper", position_id=position)
+    assert now is not None
+    assert now.status == "closed"
+    assert trading.current_position_version(pg, environment="live", position_id=position) is None
+
+
+@pytest.mark.parametrize("table", [EDGE_TABLE, GAME_TABLE, BALANCE_TABLE, POSITION_TABLE], ids=str)
+def test_what_nobody_knows_has_no_versions(table: Table, pg: psycopg.Connection) -> None:
+    unknown = {EDGE_TABLE: ("NOBODY", "{0,0,0}"), GAME_TABLE: ("NOBODY", ""), POSITION_TABLE: ("paper", 987654)}.get(
+        table, ("paper", "nobody", "USD")
+    )
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        table.record(pg, unknown, NOON, table.states[0])
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        table.record_many(pg, [(unknown, NOON, table.states[0])])

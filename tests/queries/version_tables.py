@@ -8,10 +8,12 @@ from itertools import count, groupby, pairwise
 from typing import Any
 
 import psycopg
-from sample_rows import market
+from sample_rows import HOUR, NOON, event, market
 
 from kalshidb.models.catalog import MarketVersionInput
-from kalshidb.queries import catalog
+from kalshidb.models.research import EdgeInput, GameStateInput
+from kalshidb.models.trading import AccountBalanceInput, PositionVersionInput
+from kalshidb.queries import catalog, research, trading
 from kalshidb.typedsql import BulkResult
 
 State = dict[str, Any]
@@ -19,7 +21,7 @@ Observation = tuple[Any, datetime, State]
 _numbers = count(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A versioned table.
 
@@ -129,4 +131,168 @@ MARKETS = Table(
     ),
 )
 
-TABLES = [MARKETS]
+
+def _new_edge(conn: psycopg.Connection) -> tuple[Any, ...]:
+    """An edge without a strategy, of a model alone, beside another one of no model that must stay apart."""
+    (ticker,) = _new_market(conn)
+    model = research.register_model(
+        conn, model_name=f"model-{ticker}", model_version="1.0", model_type="elo", sport=None, config={}, status="draft",
+        description=None, created_by=None, notes=None,
+    )  # fmt: skip
+    research.record_edge(
+        conn,
+        market_ticker=ticker,
+        strategy_id=None,
+        model_id=None,
+        probability_matrix_id=None,
+        observed_at=NOON - HOUR,
+        **EDGES[0],
+    )
+    return ticker, f"{{0,{model.model_id},0}}"
+
+
+EDGES: list[State] = [
+    {
+        "expected_value": Decimal("0.12"), "true_win_probability": Decimal("0.6"), "market_implied_probability": Decimal("0.45"),
+        "market_price": Decimal("0.46"), "confidence_level": "high", "confidence_metrics": {"sample_size": 90},
+        "recommended_action": "alert",
+    },
+    {
+        "expected_value": Decimal("-0.02"), "true_win_probability": Decimal("0.4"), "market_implied_probability": Decimal("0.41"),
+        "market_price": Decimal("0.42"), "confidence_level": None, "confidence_metrics": None, "recommended_action": None,
+    },
+    {
+        "expected_value": Decimal("0.12"), "true_win_probability": Decimal("0.6"), "market_implied_probability": Decimal("0.45"),
+        "market_price": Decimal("0.46"), "confidence_level": "low", "confidence_metrics": {"sample_size": 3},
+        "recommended_action": "alert",
+    },
+]  # fmt: skip
+
+
+def _edge(key: tuple[Any, ...]) -> dict[str, Any]:
+    ticker, source = key
+    return {
+        "market_ticker": ticker, "strategy_id": None, "model_id": int(source.split(",")[1]), "probability_matrix_id": None,
+    }  # fmt: skip
+
+
+EDGE_TABLE = Table(
+    "research.edges",
+    ("market_ticker", "source_key"),
+    EDGES,
+    _new_edge,
+    lambda conn, key, moment, state: research.record_edge(conn, **_edge(key), observed_at=moment, **state),
+    lambda conn, observations: research.record_edges(
+        conn, [EdgeInput(**_edge(key), valid_from=moment, **state) for key, moment, state in observations]
+    ),
+    not_state=("strategy_id", "model_id", "probability_matrix_id"),
+)
+
+_SCORE = (
+    "sport", "home_team", "away_team", "home_score", "away_score", "period", "time_remaining", "possession", "status",
+    "sport_metadata",
+)  # fmt: skip
+_GAMES: list[State] = [
+    dict(zip(_SCORE, values, strict=True))
+    for values in (
+        ("nfl", "KC", "BUF", 0, 7, "Q1", "12:45", "home", "live", {"down": 3, "distance": 5}),
+        ("nba", "LAL", "BOS", 3, 9, "Q2", "00:10", "away", "halftime", {"fouls": 2}),
+        ("nfl", None, None, None, None, None, None, None, None, None),
+    )
+]
+
+
+def _new_game(conn: psycopg.Connection) -> tuple[Any, ...]:
+    number = next(_numbers)
+    catalog.upsert_events(conn, [event(f"E-{number}")])
+    return f"E-{number}", "" if number % 2 else f"game-{number}"
+
+
+GAME_TABLE = Table(
+    "research.game_states",
+    ("event_ticker", "external_game_id"),
+    _GAMES,
+    _new_game,
+    lambda conn, key, moment, state: research.record_game_state(
+        conn, event_ticker=key[0], external_game_id=key[1], observed_at=moment, **state
+    ),
+    lambda conn, observations: research.record_game_states(
+        conn,
+        [GameStateInput(event_ticker=key[0], external_game_id=key[1], valid_from=at, **state) for key, at, state in observations],
+    ),
+)
+
+
+def _new_account(conn: psycopg.Connection) -> tuple[Any, ...]:
+    number, letters = next(_numbers), "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return "paper", "kalshi", "X" + "".join(letters[number // 26**place % 26] for place in range(4))
+
+
+BALANCE_TABLE = Table(
+    "trading.account_balances",
+    ("environment", "platform_id", "currency"),
+    [{"balance": Decimal(amount)} for amount in ("100", "99.25", "0")],
+    _new_account,
+    lambda conn, key, moment, state: trading.record_balance(
+        conn, environment=key[0], platform_id=key[1], currency=key[2], observed_at=moment, **state
+    ),
+    lambda conn, observations: trading.record_balances(
+        conn,
+        [
+            AccountBalanceInput(environment=key[0], platform_id=key[1], currency=key[2], valid_from=moment, **state)
+            for key, moment, state in observations
+        ],
+    ),
+)
+
+_POSITION = (
+    "quantity", "fees", "status", "current_price", "unrealized_pnl", "unrealized_pnl_pct", "realized_pnl", "exit_price",
+    "exit_time", "trailing_stop_state", "exit_reason", "exit_priority", "close_reason",
+)  # fmt: skip
+_STOP = {
+    "active": True, "activation_price": "0.5", "peak_price": "0.6", "current_stop_price": "0.55", "current_distance": "0.05",
+    "stop_distance": None,
+}  # fmt: skip
+POSITIONS: list[State] = [
+    dict(zip(_POSITION, values, strict=True))
+    for values in (
+        (Decimal(10), Decimal("0.07"), "open", Decimal("0.5"), Decimal(1), Decimal("0.25"), None, None, None, _STOP, None, None,
+         None),
+        (Decimal(20), Decimal("0.14"), "closed", Decimal("0.6"), Decimal(0), Decimal("0.5"), Decimal(2), Decimal("0.6"), NOON,
+         _STOP | {"active": False}, "stop_loss", "CRITICAL", "the stop was hit"),
+        (Decimal(10), None, "open", None, None, None, None, None, None, None, None, None, None),
+    )
+]  # fmt: skip
+
+
+def _new_position(conn: psycopg.Connection) -> tuple[Any, ...]:
+    (ticker,) = _new_market(conn)
+    row = conn.execute(
+        "INSERT INTO trading.positions (environment, platform_id, market_ticker, side, entry_price, entry_time)"
+        " VALUES ('paper', 'kalshi', %s, 'yes', 0.4, %s) RETURNING environment, position_id",
+        [ticker, NOON],
+    ).fetchone()
+    assert row is not None
+    return tuple(row)
+
+
+POSITION_TABLE = Table(
+    "trading.position_versions",
+    ("environment", "position_id"),
+    POSITIONS,
+    _new_position,
+    lambda conn, key, moment, state: trading.record_position_version(
+        conn, environment=key[0], position_id=key[1], observed_at=moment, **state
+    ),
+    lambda conn, observations: trading.record_position_versions(
+        conn,
+        [
+            PositionVersionInput(environment=key[0], position_id=key[1], valid_from=moment, **state)
+            for key, moment, state in observations
+        ],
+    ),
+    not_state=("last_update",),
+    changed_together=(frozenset({"status", "exit_time"}), frozenset({"exit_reason", "exit_priority"})),
+)
+
+TABLES = [MARKETS, EDGE_TABLE, GAME_TABLE, BALANCE_TABLE, POSITION_TABLE]
