@@ -72,3 +72,14 @@ WHERE decision = :decision
     AND analyzed_at >= :analyzed_from
     AND analyzed_at < :analyzed_to
 ORDER BY analyzed_at, market_ticker, ai_provider;
+
+-- name: analysis_cost_by_provider(analyzed_from, analyzed_to)
+-- What the analyses made in [analyzed_from, analyzed_to) cost at each provider, dollars, the dearest first (seed S3).
+--
+-- Counts analyses alone; calls that led to none are in ops.ai_costs.
+SELECT ai_provider, count(*) AS analyses, sum(cost)::numeric(24, 6) AS total_cost
+FROM research.market_analyses
+WHERE analyzed_at >= :analyzed_from
+    AND analyzed_at < :analyzed_to
+GROUP BY ai_provider
+ORDER BY total_cost DESC, ai_provider;

@@ -320,7 +320,9 @@ def insert(pg: psycopg.Connection, table: str, values: dict[str, Any]) -> None:
 
 
 # An exit without its environment has no position that it could leave, which is said first.
-@pytest.mark.parametrize("table", ["positions", "trades", "exit_attempts", "account_balances", "cash_ledger", "performance_daily"])
+@pytest.mark.parametrize(
+    "table", ["positions", "trades", "exit_attempts", "account_balances", "cash_ledger", "performance_daily"]
+)
 def test_no_row_of_trading_is_without_its_environment(pg: psycopg.Connection, table: str) -> None:
     with pytest.raises(psycopg.errors.NotNullViolation) as error:
         pg.execute(psycopg.sql.SQL("INSERT INTO trading.{} DEFAULT VALUES").format(psycopg.sql.Identifier(table)))

@@ -1,6 +1,7 @@
 """Versions of strategies and models, never changed and ordered as versions are; matrices; analyses."""
 
 import random
+import threading
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -256,22 +257,32 @@ def test_analyses_are_found_by_market_time_and_decision(pg: psycopg.Connection) 
     assert research.latest_analysis(pg, market_ticker="KX-9") is None
 
 
+def test_what_analyses_cost_at_each_provider(pg: psycopg.Connection) -> None:
+    costs = [("xai", "0.05"), ("openai", "0.2"), ("xai", "0.07"), ("xai", "0.0001")]
+    rows = [analysis(NOON + n * HOUR, ai_provider=who, cost=dollars(cost)) for n, (who, cost) in enumerate(costs)]
+    research.insert_market_analyses(pg, rows)
+    found = research.analysis_cost_by_provider(pg, analyzed_from=NOON, analyzed_to=NOON + 3 * HOUR)
+    assert [(row.ai_provider, row.analyses, row.total_cost) for row in found] == [
+        ("openai", 1, dollars("0.2")), ("xai", 2, dollars("0.12")),
+    ]  # fmt: skip
+
+
 def test_two_sessions_that_register_the_same_version_get_the_same_number(database_url: str) -> None:
     """The second waits for the first and sees its row, although its own snapshot is older."""
-    import threading
-
     with psycopg.connect(database_url) as one, psycopg.connect(database_url) as two:
         first = strategy(one)
         found: list[int] = []
         waiting = threading.Thread(target=lambda: found.append(strategy(two).strategy_id))
         waiting.start()
         with psycopg.connect(database_url, autocommit=True) as watch:
-            for _ in range(500):
-                if watch.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone() == (1,):
-                    break
-                watch.execute("SELECT pg_sleep(0.01)")
-            else:
-                pytest.fail("the second never waited: the race did not fire")
+            while (
+                waiting.is_alive()
+                and not watch.execute(
+                    "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                ).fetchall()
+            ):
+                waiting.join(0.01)
+            assert waiting.is_alive(), "the second did not wait: the race did not fire"
         one.commit()
         waiting.join()
         assert found == [first.strategy_id]

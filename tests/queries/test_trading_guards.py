@@ -372,7 +372,9 @@ def take_sixty_twice(database_url: str) -> int:
         done.start()
         with psycopg.connect(database_url, autocommit=True) as watch:
             while done.is_alive():
-                if watch.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone() == (1,):
+                if watch.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                ).fetchone() == (1,):
                     break
                 done.join(0.01)
         first.commit()

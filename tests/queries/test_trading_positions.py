@@ -1,5 +1,6 @@
 """A position from entry to exit: opened once, watched, left in parts or whole, settled."""
 
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -70,6 +71,31 @@ def test_another_position_under_the_same_key_is_refused_by_name(pg: psycopg.Conn
         opened(pg, **other)
     assert refused.value.diag.constraint_name == "positions_immutable_config"
     assert refused.value.diag.column_name == next(iter(other))
+
+
+def test_two_sessions_that_open_the_same_position_get_the_same_one(database_url: str) -> None:
+    """The second waits for the first; there is one position with one version, whoever came first."""
+    with psycopg.connect(database_url) as one, psycopg.connect(database_url) as two:
+        markets(one)
+        one.commit()
+        first = opened(one)
+        found: list[int] = []
+        waiting = threading.Thread(target=lambda: found.append(opened(two).position_id))
+        waiting.start()
+        with psycopg.connect(database_url, autocommit=True) as watch:
+            while (
+                waiting.is_alive()
+                and not watch.execute(
+                    "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                ).fetchall()
+            ):
+                waiting.join(0.01)
+            assert waiting.is_alive(), "the second did not wait: the race did not fire"
+        one.commit()
+        waiting.join()
+        two.commit()
+        assert found == [first.position_id]
+        assert one.execute("SELECT count(*) FROM trading.position_versions").fetchone() == (1,)
 
 
 def test_the_other_side_another_time_and_another_environment_are_other_positions(pg: psycopg.Connection) -> None:
@@ -226,6 +252,14 @@ def test_the_example_of_the_seed(pg: psycopg.Connection) -> None:
         "activation_price": dollars("0.66"), "peak_price": dollars("0.80"), "current_stop_price": dollars("0.784"),
         "current_distance": dollars("0.02"),
     }  # fmt: skip
+
+
+def test_a_stop_that_was_tightened_by_hand_does_not_loosen(pg: psycopg.Connection) -> None:
+    markets(pg)
+    tight = stop(active=True, peak_price=dollars("0.80"), current_stop_price=dollars("0.79"))
+    position = opened(pg, trailing_stop_state=tight)
+    seen = [mark(pg, position, price, NOON + minute * MINUTE) for minute, price in enumerate(["0.795", "0.805", "0.82"], 1)]
+    assert [row.trailing_stop_state.current_stop_price for row in seen] == [dollars(each) for each in ("0.79", "0.79", "0.8036")]
 
 
 def test_a_stop_in_dollars_and_the_older_spelling(pg: psycopg.Connection) -> None:
