@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import psycopg
 import typer
-import yoyo.exceptions
 from rich.console import Console
 
 from kalshidb import postgres
-from kalshidb.migration import migrate, snapshot
+from kalshidb.migration import MigrationError, migrate, snapshot
 from kalshidb.migration.findings import RULES, Finding, findings_as_json, sarif, shown
 from kalshidb.sqlfiles import snapshot_file, sql_dir
 
@@ -234,10 +233,8 @@ def _linted(folder: Path, *, house: bool) -> tuple[list[Finding], str]:
 
     try:
         found = lint.check(folder, house=house)
-    except lint.SquawkMissingError as error:
+    except (lint.SquawkMissingError, MigrationError) as error:
         _fail(str(error))
-    except yoyo.exceptions.BadMigration as error:
-        _fail(f"yoyo cannot read a migration of {shown(folder)}: {error}")
     return found, f"{len(list(folder.glob('*.sql')))} files"
 
 
@@ -255,7 +252,10 @@ def _generated(project: "Project") -> list[Finding]:
 def _schema(folder: Path, file: Path | None, server: str) -> tuple["Proof", list[Finding]]:
     from kalshidb.migration import drift, reversible  # noqa: PLC0415
 
-    proof = reversible.prove(folder, server)
+    try:
+        proof = reversible.prove(folder, server)
+    except MigrationError as error:
+        _fail(str(error))
     found = list(proof.findings)
     if proof.schema is not None and file is not None:
         found += drift.stale(proof.schema, file, folder, server)

@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kalshidb import checks
-from kalshidb.migration import lint
+from kalshidb.migration import integrity, lint
 from kalshidb.migration.findings import Finding
+from kalshidb.migration.folder import FolderError
 from kalshidb.sqlfiles import sql_dir
 
 FIRST = """\
@@ -185,15 +186,20 @@ def test_what_is_against_the_rules_of_the_house_is_found(check: Check, what: str
 
 def test_the_safe_forms_of_all_that_are_not_found(check: Check, folder: Path) -> None:
     assert check(f"{ADD}CONSTRAINT quotes_source_check CHECK (source <> '') NOT VALID;", house=False) != []
-    (folder / "0003.validate.sql").write_text("ALTER TABLE market_data.quotes VALIDATE CONSTRAINT quotes_source_check;")
+    (folder / "0003.validate.sql").write_text(
+        "-- depends: 0002.change\nALTER TABLE market_data.quotes VALIDATE CONSTRAINT quotes_source_check;"
+    )
     (folder / "0003.validate.rollback.sql").write_text("SELECT 1;")
     (folder / "0004.index.sql").write_text(
-        "-- transactional: false\nSET lock_timeout = '2s';\nCREATE INDEX CONCURRENTLY quotes_source_idx ON market_data.quotes (source);"
+        "-- transactional: false\n-- depends: 0003.validate\nSET lock_timeout = '2s';\n"
+        "CREATE INDEX CONCURRENTLY quotes_source_idx ON market_data.quotes (source);"
     )
     (folder / "0004.index.rollback.sql").write_text(
         "-- transactional: false\nDROP INDEX CONCURRENTLY market_data.quotes_source_idx;"
     )
-    (folder / "0005.partitioned.sql").write_text("CREATE INDEX trades_seen_at_idx ON ONLY market_data.trades (seen_at);")
+    (folder / "0005.partitioned.sql").write_text(
+        "-- depends: 0004.index\nCREATE INDEX trades_seen_at_idx ON ONLY market_data.trades (seen_at);"
+    )
     (folder / "0005.partitioned.rollback.sql").write_text("DROP INDEX market_data.trades_seen_at_idx;")
     assert [str(finding) for finding in lint.check(folder, house=False)] == []
 
@@ -240,7 +246,9 @@ def test_an_irreversible_migration_needs_its_reason_and_no_rollback(check: Check
 
 
 def test_a_python_migration_without_a_way_back_is_found(check: Check, folder: Path) -> None:
-    (folder / "0003.more.py").write_text("from yoyo import step\nsteps = [step('SELECT 1', 'SELECT 2'), step('SELECT 3')]\n")
+    (folder / "0003.more.py").write_text(
+        "from yoyo import step\n__depends__ = {'0002.change'}\nsteps = [step('SELECT 1', 'SELECT 2'), step('SELECT 3')]\n"
+    )
     (finding,) = check("SELECT 1;")
     assert (finding.rule, Path(finding.file).name) == ("no-rollback", "0003.more.py")
 
@@ -248,7 +256,7 @@ def test_a_python_migration_without_a_way_back_is_found(check: Check, folder: Pa
 def test_a_rollback_of_nothing_is_found(check: Check, folder: Path) -> None:
     (folder / "0002.chnage.rollback.sql").write_text("SELECT 1;")
     (finding,) = check("SELECT 1;")
-    assert (finding.rule, finding.problem) == ("no-migration", "there is no migration 0002.chnage")
+    assert (finding.rule, Path(finding.file).name) == ("stray", "0002.chnage.rollback.sql")
 
 
 def test_what_need_not_be_outside_of_a_transaction_is_found(check: Check) -> None:
@@ -268,12 +276,26 @@ def test_what_need_not_be_outside_of_a_transaction_is_found(check: Check) -> Non
         (HEADER.replace("-- Why: because the first one did not do it.\n", ""), "header"),
         (HEADER.replace("none that anybody notices.", "no."), "header"),
         (HEADER.replace("-- depends: 0001.first\n", ""), "depends"),
-        (HEADER.replace("0001.first", "0000.nothing"), "depends"),
         (HEADER.replace("depends:", "dependson:"), "directive"),
     ],
 )
 def test_a_header_that_lacks_something_is_found(check: Check, header: str, rule: str) -> None:
     assert rule in {finding.rule for finding in check("SELECT 1;", header=header)}
+
+
+def test_a_file_that_was_edited_after_it_was_locked_is_found(check: Check, folder: Path) -> None:
+    check("SELECT 1;")
+    integrity.lock(folder)
+    assert check("SELECT 1;") == []
+    (finding,) = check("SELECT 2;")
+    assert (finding.rule, Path(finding.file).name) == ("edited", "0002.change.sql")
+
+
+def test_a_folder_that_cannot_be_read_is_said_in_a_sentence(check: Check, folder: Path) -> None:
+    with pytest.raises(FolderError, match=r"depends on 0000\.nothing, which is not there"):
+        check("SELECT 1;", header=HEADER.replace("0001.first", "0000.nothing"))
+    with pytest.raises(SystemExit):
+        checks.app(["migrations", "--migrations", str(folder)], standalone_mode=False)
 
 
 # -- ignores -----------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from kalshidb import checks
 from kalshidb.migration import reversible
-from kalshidb.sqlfiles import sql_dir
 
 
 @pytest.fixture
@@ -29,13 +28,6 @@ def folder(tmp_path: Path) -> Path:
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
-
-
-def test_our_migrations_can_all_be_taken_back(empty_database: str) -> None:
-    proof = reversible.prove(sql_dir("migrations"), empty_database)
-    assert [str(finding) for finding in proof.findings] == []
-    assert proof.unproved == []
-    assert len(proof.proved) == len(list(sql_dir("migrations").glob("*.rollback.sql")))
 
 
 def test_another_projects_migrations_are_proved_as_well(folder: Path, empty_database: str) -> None:

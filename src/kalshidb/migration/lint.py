@@ -9,7 +9,7 @@ which the second is missing, and the rules of the house. A finding is excused wh
 in the comment right above the statement (above the first blank line of the file: for the whole file), or, for files that may not change
 any more, in `lint.ignore` beside them: `0010.purge.sql: RULE: reason`. An ignore that excuses nothing is itself a finding.
 
-Not here: what a statement does (kalshidb.migration.effects) and whether files were changed since (kalshidb.migration.integrity).
+Not here: what a statement does (kalshidb.migration.effects) and what migrations.lock says (kalshidb.migration.integrity, which is asked).
 """
 
 import json
@@ -22,13 +22,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yoyo
 from postgast import pg_query_pb2 as pg
 
 from kalshidb.migration.effects import Node, dotted, relation_name
 from kalshidb.migration.findings import Finding, shown
+from kalshidb.migration.folder import Folder, read_folder
+from kalshidb.migration.integrity import verify
 from kalshidb.migration.reversible import can_go_down
-from kalshidb.migration.statements import ROLLBACK, SqlFile, Statement, read_sql_file
+from kalshidb.migration.statements import ROLLBACK, SqlFile, Statement
 
 IGNORES = "lint.ignore"
 
@@ -40,14 +41,22 @@ RULES = {
     "directive": "A directive of yoyo's is misspelt, misplaced or has a wrong value.",
     "transaction": "A statement cannot run in the transaction that it stands in, or ends it.",
     "no-rollback": "A migration has neither a rollback nor a reason why it cannot have one.",
-    "no-migration": "A rollback has no migration.",
+    "stray": "yoyo passes a file over.",
+    "lock": "migrations.lock cannot be read, or is no chain.",
+    "unlocked": "A migration is not in migrations.lock yet.",
+    "edited": "A migration is not what migrations.lock says.",
+    "rollback-edited": "A rollback is not what migrations.lock says.",
+    "vanished": "A migration that migrations.lock has is gone.",
+    "reordered": "Migrations stand in another order than in migrations.lock.",
+    "duplicate": "Two migrations have one number.",
+    "gap": "A number is missing.",
     "outside": "A migration outside of transactions does what belongs into one.",
     "validate-at-once": "A constraint is validated in the transaction that adds it, so its lock is held for as long as that takes.",
     "never-validated": "A constraint is added NOT VALID, and no migration validates it.",
     "partitioned-index": "An index on a partitioned table that is in use is made in one piece.",
     "ignore": "An ignore has no reason, or excuses nothing.",
     "header": "A migration does not say in prose what it does, why, what it locks and how it is undone.",
-    "depends": "A migration does not depend on the one before it.",
+    "depends": "A migration does not depend on the one before it, so that yoyo may apply it alone.",
     "name": "A constraint or index is not named {table}_{columns}_{pkey|key|fkey|check|excl|idx}.",
     "comment": "Something is made without a COMMENT.",
     "precision": "A number is inexact, or has no precision and scale.",
@@ -118,25 +127,23 @@ def check(folder: Path, *, house: bool) -> list[Finding]:
 
     Raises:
         SquawkMissingError: says what to install.
+        FolderError: the folder cannot be read as migrations.
     """
-    paths = sorted(path for path in folder.glob("*.sql") if not path.name.startswith("_tmp_yoyonew"))
-    files = [read_sql_file(path) for path in paths]
-    ups = [file for file in files if not file.is_rollback]
-    hooks = [file for file in ups if file.id.startswith("post-apply")]
-    ups = [file for file in ups if file not in hooks]
+    read = read_folder(folder)
+    ups = [migration.file for migration in read if migration.file]
+    rollbacks = [migration.rollback_file for migration in read if migration.rollback_file]
+    files = sorted([*ups, *rollbacks, *(hook.file for hook in read.hooks if hook.file)], key=lambda file: file.path)
     findings: list[Finding] = []
     made = _Folder()
-    for file in files:
-        findings += (
-            Finding(shown(file.path), max(problem.line, 1), problem.code, "", problem.message, "see docs/for-dbas.md")
-            for problem in file.problems
-        )
-    findings += _rollbacks(folder, files)
-    for before, file in zip([None, *ups], ups, strict=False):
+    for problem in (*(problem for file in files for problem in file.problems), *read.strays, *verify(read)):
+        at, line = shown(problem.path), max(problem.line, 1)
+        findings.append(Finding(at, line, problem.code, "", problem.message, "see docs/for-dbas.md"))
+    findings += _rollbacks(read)
+    for file in ups:
         findings += _outside(file)
         findings += _two_steps(file, made)
         if house:
-            findings += _header(file, before)
+            findings += _header(file, is_first=file is ups[0])
             for statement in file.statements:
                 findings += _house(file, statement)
         for statement in file.statements:
@@ -160,26 +167,16 @@ def check(folder: Path, *, house: bool) -> list[Finding]:
 # -- files -------------------------------------------------------------------------------------------------------------------------
 
 
-def _rollbacks(folder: Path, files: list[SqlFile]) -> Iterator[Finding]:
-    rollbacks = {file.id: file for file in files if file.is_rollback}
-    migrations = {migration.id: migration for migration in yoyo.read_migrations(str(folder))}
-    irreversible = {file.id: file.irreversible for file in files if not file.is_rollback and file.irreversible is not None}
-    for identity, migration in migrations.items():
-        if identity not in irreversible and not can_go_down(migration):
-            advice = f"write {identity}{ROLLBACK}, or say in its header why there is none: -- irreversible: REASON"
-            if not str(migration.path).endswith(".sql"):
-                advice = "give each step its way back"
-            yield Finding(
-                shown(Path(migration.path)), 1, "no-rollback", "", "nothing undoes it; yoyo would only unmark it", advice
-            )
-        if identity in irreversible and identity in rollbacks:
-            where = shown(rollbacks[identity].path)
+def _rollbacks(folder: Folder) -> Iterator[Finding]:
+    for migration in folder:
+        if migration.irreversible is None and not can_go_down(migration.yoyo):
+            advice = f"write {migration.id}{ROLLBACK}, or say in its header why there is none: -- irreversible: REASON"
+            if migration.file is None:
+                advice = "give each step its way back, or say why there is none: # irreversible: REASON"
+            yield Finding(shown(migration.path), 1, "no-rollback", "", "nothing undoes it; yoyo would only unmark it", advice)
+        if migration.irreversible is not None and migration.rollback_file:
+            where = shown(migration.rollback_path)
             yield Finding(where, 1, "no-rollback", "", "its migration is declared irreversible", "take the one or the other away")
-    for identity, file in rollbacks.items():
-        if identity not in migrations:
-            yield Finding(
-                shown(file.path), 1, "no-migration", "", f"there is no migration {identity}", "rename it, or take it away"
-            )
 
 
 def _outside(file: SqlFile) -> Iterator[Finding]:
@@ -370,7 +367,7 @@ def _lines_of(file: SqlFile, lines: list[str], number: int) -> tuple[int, int]:
 # -- rules of the house ------------------------------------------------------------------------------------------------------------
 
 
-def _header(file: SqlFile, before: SqlFile | None) -> Iterator[Finding]:
+def _header(file: SqlFile, *, is_first: bool) -> Iterator[Finding]:
     at = shown(file.path)
     first = file.header[0] if file.header else ""
     if not first.rstrip().endswith("."):
@@ -378,12 +375,9 @@ def _header(file: SqlFile, before: SqlFile | None) -> Iterator[Finding]:
     for word in ("Why:", "Locks:", "Undo:"):
         if not any(line.startswith(word) and len(line) > len(word) + 10 for line in file.header):
             yield Finding(at, 1, "header", "", f"it says nothing after `-- {word}`", "say it for who must run it at night")
-    wanted = (before.id,) if before else ()
-    if file.depends != wanted and "depends" not in {problem.code for problem in file.problems}:
-        line = next((number for number, line in enumerate(file.header, 1) if line.startswith("depends:")), 1)
-        said = f"it depends on {', '.join(file.depends) or 'nothing'}"
-        advice = f"write -- depends: {before.id}" if before else "take it away: it is the first"
-        yield Finding(at, line, "depends", "", said, f"{advice}; yoyo's --revision applies only what a migration depends on")
+    if not file.depends and not is_first:
+        advice = "write -- depends: and the id of the one before it"
+        yield Finding(at, 1, "depends", "", "it depends on nothing, so that yoyo may apply it alone", advice)
 
 
 def _house(file: SqlFile, statement: Statement) -> Iterator[Finding]:

@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 import psycopg
 import yoyo
 from yoyo.backends import DatabaseBackend
-from yoyo.migrations import Migration, MigrationList, topological_sort
+from yoyo.migrations import Migration, MigrationList
 
 from kalshidb.migration import drift, snapshot
 from kalshidb.migration.drift import Difference
 from kalshidb.migration.findings import Finding, shown
+from kalshidb.migration.folder import read_folder
 from kalshidb.migration.snapshot import Schema
 from kalshidb.postgres import yoyo_url
 
@@ -97,9 +98,13 @@ def _prove(backend: DatabaseBackend, migrations: MigrationList, conn: Conn, proo
 
 
 def read_in_order(folder: Path) -> MigrationList:
-    """Return the migrations of a folder in the order in which yoyo applies them, with the hooks that it runs afterwards."""
-    found = yoyo.read_migrations(str(folder))
-    return MigrationList(topological_sort(found), found.post_apply)
+    """Return the migrations of a folder in the order in which yoyo applies them, with the hooks that it runs afterwards.
+
+    Raises:
+        FolderError: they cannot be read.
+    """
+    found = read_folder(folder)
+    return MigrationList([one.yoyo for one in found], [one.yoyo for one in found.hooks])
 
 
 def can_go_down(migration: Migration) -> bool:
