@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,19 +153,6 @@ def test_a_migration_says_why_what_it_locks_and_how_it_is_undone(identity: str) 
 def test_no_rollback_lacks_its_migration() -> None:
     rollbacks = {path.stem.removesuffix(".rollback") for path in MIGRATIONS.glob("*.rollback.sql")}
     assert rollbacks == set(IDS)
-
-
-def test_four_processes_migrate_an_empty_database_at_once(empty_database: str, database_url: str) -> None:
-    def run(_: int) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, empty_database], check=False, capture_output=True, text=True, timeout=60
-        )
-
-    with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(run, range(4)))
-    assert [run.returncode for run in runs] == [0] * 4, [run.stderr for run in runs]
-    assert sorted(run.stdout.strip() for run in runs) == ["", "", "", " ".join(IDS)], "one applied all, the others nothing"
-    assert schema(empty_database) == schema(database_url)
 
 
 def until(condition: Callable[[], Any]) -> None:

@@ -187,3 +187,59 @@ def test_what_yoyo_began_is_finished(empty_database: str, folders: list[Path]) -
     yoyo_main(["apply", "--batch", "--no-config-file", "-r", "2021-04", "-d", yoyo_url(empty_database), *quoted])
     assert sorted(migrate(empty_database, folders)) == sorted(ORDER[3:])
     assert status(empty_database, folders).exit_code == 0
+
+
+# What a migration sets stays its own
+
+
+def sources(tmp_path: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (tmp_path / f"{name}.sql").write_text(text)
+    return tmp_path
+
+
+def test_a_schema_that_comes_before_yoyos_tables_hides_nothing(empty_database: str, tmp_path: Path) -> None:
+    """The search_path begins with the role's own schema, when there is one: yoyo would make its tables anew there and begin again."""
+    folder = sources(tmp_path, a="CREATE SCHEMA postgres;", b="-- depends: a\nCREATE TABLE t ();")
+    assert migrate(empty_database, folder) == ["a", "b"]
+    assert status(empty_database, folder).verdict == "up to date"
+    assert migrate(empty_database, folder) == []
+    with psycopg.connect(empty_database) as connection:
+        found = connection.execute(
+            "SELECT relnamespace::regnamespace::text FROM pg_class WHERE relname ~ '^_yoyo' AND relkind = 'r'"
+        )
+        assert set(found.fetchall()) == {("public",)}
+
+
+@pytest.mark.parametrize("how", ["", "-- transactional: false\n"])
+def test_settings_roles_and_temporary_tables_end_with_their_migration(empty_database: str, tmp_path: Path, how: str) -> None:
+    noise = (
+        "SELECT pg_catalog.set_config('search_path', '', false);\nSET statement_timeout = '1ms';\nSET statement_timeout = 0;\n"
+        "SET work_mem = '64kB';\nCREATE TEMP TABLE noise ();\nCREATE ROLE {0};\nGRANT {0} TO postgres;\n"
+        "CREATE SCHEMA {0} AUTHORIZATION {0};\nSET ROLE {0};\nCREATE TABLE {0}.t ();\n"
+    )
+    with psycopg.connect(empty_database) as connection:
+        name = connection.info.dbname
+    one, two = f"{name}_one", f"{name}_two"
+    folder = sources(tmp_path, a=how + noise.format(one), b=f"{how}-- depends: a\n{noise.format(two)}")
+    try:
+        assert migrate(empty_database, folder) == ["a", "b"]
+        assert status(empty_database, folder).verdict == "up to date"
+        with psycopg.connect(empty_database) as connection:
+            owners = connection.execute(
+                "SELECT schemaname, tableowner FROM pg_tables WHERE tablename = 't' ORDER BY 1"
+            ).fetchall()
+        assert owners == [(one, one), (two, two)]
+    finally:
+        with psycopg.connect(empty_database, autocommit=True) as connection:
+            for role in one, two:
+                connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def test_rows_that_a_migration_selects_do_not_mix_with_what_the_command_prints(
+    empty_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrate(empty_database, sources(tmp_path, a="SELECT 'a row' AS shown;"))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "a row" in said.err

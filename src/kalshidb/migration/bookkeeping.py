@@ -170,6 +170,13 @@ def read(connection: Connection) -> Record:
 # Writing, inside the caller's transaction or each by itself in autocommit
 
 
+def has_yoyo_tables(connection: Connection) -> bool:
+    """Say whether yoyo's tables are there, anywhere on the search_path, in the form that yoyo 9 has them."""
+    if not exists(connection, "_yoyo_migration") or not exists(connection, "_yoyo_version"):
+        return False
+    return connection.execute("SELECT max(version) >= 2 FROM _yoyo_version").fetchone() == (True,)
+
+
 def make_tables(connection: Connection) -> None:
     """Make our tables where they are missing."""
     connection.execute(TABLES)

@@ -99,6 +99,10 @@ class Session:
         self.options = options
         self.report = report
         self.pid = os.getpid()
+        row = self.connection.execute("SELECT current_setting('role'), current_setting('search_path')").fetchone()
+        self.role: str
+        self.search_path: str
+        self.role, self.search_path = row or ("none", "public")
 
     # Up and down
 
@@ -144,10 +148,37 @@ class Session:
                 pause = min(self.options.pause * 2**attempt, 30) * random.uniform(0.5, 1)  # noqa: S311  (so that two do not meet again)
                 self.report(Event("retry", migration.id, pause, _first_line(error)))
                 time.sleep(pause)
+            finally:
+                self._forget_settings()
         else:
             raise MigrationError(f"{migration.id}: yoyo was faster each time; run this again when it has finished")
         self.report(Event("done" if direction == "apply" else "undone", migration.id, time.monotonic() - begun))
         return True
+
+    def _forget_settings(self) -> None:
+        """Give the next migration what yoyo gives it: a session in which nobody has set anything or made a temporary table."""
+        if self.connection.closed:
+            return
+        for text in (b"RESET SESSION AUTHORIZATION", b"RESET ROLE", b"RESET ALL", b"DISCARD TEMP"):
+            self.connection.execute(text)
+        _prepare(self.connection, self.options)
+
+    def _as_at_first(self) -> None:
+        """Until the transaction ends, be who and where the session was at first: yoyo's tables are found by the search_path."""
+        self.connection.execute(
+            "SELECT set_config('role', %s, true), set_config('search_path', %s, true)", [self.role, self.search_path]
+        )
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """A transaction about yoyo's tables and ours, whatever a migration has set meanwhile."""
+        with self.backend.transaction():
+            self._as_at_first()
+            yield
+
+    def _note(self, intent: Intent) -> None:
+        with self._noting():
+            bookkeeping.put_intent(self.connection, intent)
 
     def _whole(
         self,
@@ -171,6 +202,7 @@ class Session:
                     self._run(migration, direction, step, number)
                 self._still_ours(migration, ours)
                 check()
+                self._as_at_first()
                 self._mark(migration, direction, begun, hooks)
                 bookkeeping.drop_yoyo_lock(self.connection, self.pid)
         finally:
@@ -229,10 +261,12 @@ class Session:
             with self.backend.transaction():
                 for number, step in steps:  # those of a hook without transaction are used up
                     self._run(hook, "apply", step, number)
+                self._as_at_first()
                 self.backend.log_migration(hook.yoyo, "apply")
                 bookkeeping.put_intent(self.connection, Intent("hooks", "", "", position, False, (), None))
                 if position == len(hooks):
                     bookkeeping.drop_intent(self.connection, "hooks")
+            self._forget_settings()
             self.report(Event("hook", hook.id, time.monotonic() - begun))
         bookkeeping.drop_intent(self.connection, "hooks")
 
@@ -277,7 +311,7 @@ class Session:
                         self._run_unit(migration, direction, unit, position)
                     continue
                 intent = self._advance(migration, direction, unit, replace(intent, done=position), units)
-            with self.backend.transaction():
+            with self._noting():
                 self._mark(migration, direction, begun, hooks)
                 bookkeeping.drop_intent(self.connection, direction)
                 bookkeeping.drop_yoyo_lock(self.connection, self.pid)
@@ -285,7 +319,8 @@ class Session:
             if not self.connection.closed:
                 if self.connection.info.transaction_status is not TransactionStatus.IDLE:
                     self.backend.rollback()
-                bookkeeping.drop_yoyo_lock(self.connection, self.pid)
+                with self._noting():
+                    bookkeeping.drop_yoyo_lock(self.connection, self.pid)
             raise
         return True
 
@@ -322,29 +357,30 @@ class Session:
         if unit.fits_in_transaction:
             with self.backend.transaction():
                 self._run_unit(migration, direction, unit, position)
+                self._as_at_first()
                 bookkeeping.put_intent(self.connection, after)
             return after
         resumed = intent.attempting
         if resumed:
             self.report(Event("repair", migration.id, detail=f"statement {position + 1} was broken off"))
             if unit.statement is not None and self._finish(unit.statement, intent):
-                bookkeeping.put_intent(self.connection, after)
+                self._note(after)
                 return after
         else:
             if unit.statement is not None and unit.statement.kind == "index_stmt":
                 self._drop_broken_namesake(migration, unit.statement)
             before = bookkeeping.indexes_of(self.connection, _table_of(unit.statement))
             intent = replace(intent, attempting=True, indexes_before=tuple(before))
-            bookkeeping.put_intent(self.connection, intent)
+            self._note(intent)
         try:
             self._run_unit(migration, direction, unit, position)
         except (Interrupted, *PASSING) as error:
             done = isinstance(error.__cause__, psycopg.Error) and error.__cause__.sqlstate in DONE_ALREADY
             if not (resumed and done):
                 self._drop_new_broken(unit.statement, intent)
-                bookkeeping.put_intent(self.connection, replace(intent, attempting=False))
+                self._note(replace(intent, attempting=False))
                 raise
-        bookkeeping.put_intent(self.connection, after)
+        self._note(after)
         return after
 
     def _run_unit(self, migration: Migration, direction: Direction, unit: "_Unit", position: int) -> None:
@@ -589,6 +625,7 @@ def open_session(url: str, options: Options = DEFAULTS, report: Report = silent)
     parsed = parse_uri(yoyo_url(url))
     backend = get_backend_class(parsed.scheme)(parsed, default_migration_table)
     try:
+        backend.connection.prepare_threshold = None  # a migration may DISCARD what is prepared
         _prepare(backend.connection, options)
         session = Session(backend, options, report)
         _lock(session)
@@ -637,17 +674,19 @@ def _make_tables(session: Session) -> None:
             backend.create_lock_table()
             connection.execute("SELECT FROM yoyo_lock")
         ours = ("_yoyo_kalshidb_content", "_yoyo_kalshidb_intent")
-        while internalmigrations.needs_upgrading(backend) or not all(bookkeeping.exists(connection, table) for table in ours):
+        while not bookkeeping.has_yoyo_tables(connection) or not all(bookkeeping.exists(connection, table) for table in ours):
             session._wait_for_yoyo()
             try:
                 with backend.transaction():
                     session._hold_yoyo_lock()
-                    if internalmigrations.needs_upgrading(backend):
+                    if not bookkeeping.has_yoyo_tables(connection):
                         internalmigrations.upgrade(backend)
                     bookkeeping.make_tables(connection)
                     bookkeeping.drop_yoyo_lock(connection, session.pid)
             except _YoyoIsFaster:
                 continue
+        # yoyo would look for them in the first schema of the search_path alone, which a migration may make.
+        backend._internal_schema_updated = True
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
         row = connection.execute("SELECT current_user, COALESCE(current_schema(), 'none')").fetchone() or ("?", "?")
         raise MigrationError(
