@@ -61,7 +61,9 @@ def objects(url: str) -> set[tuple[str, str]]:
 
 
 def fill(url: str) -> None:
-    """Put a row and its monthly partition into every partitioned table."""
+    """Put rows where a rollback could stumble over them: months, versions in a chain, ledgers that refuse to lose a row, and what they
+    point to.
+    """
     with psycopg.connect(url) as connection:
         connection.execute(
             """
@@ -75,6 +77,58 @@ def fill(url: str) -> None:
             INSERT INTO market_data.public_trades
             VALUES ('M', '2026-02-05Z', gen_random_uuid(), 1, 0.5, 0.5, 'yes', false, now(), NULL);
             INSERT INTO market_data.orderbook_deltas VALUES ('M', '2026-02-05Z', 1, 1, 'yes', 0.5, 3, now());
+
+            INSERT INTO catalog.events (event_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at)
+            VALUES ('E', 'kalshi', 'E', true, now(), now(), now());
+            INSERT INTO catalog.market_versions (market_ticker, valid_from, valid_to, status, created_at)
+            VALUES ('M', '2026-02-05Z', NULL, 'active', now()), ('M', '2026-01-05Z', '2026-02-05Z', 'initialized', now());
+            INSERT INTO catalog.settlements (market_ticker, settled_at, platform_id, outcome, retrieved_at, created_at)
+            VALUES ('M', '2026-02-06Z', 'kalshi', 'yes', now(), now());
+
+            INSERT INTO research.strategies (strategy_name, strategy_version, strategy_type, config) VALUES ('s', 'v1.0', 'entry', '{}');
+            INSERT INTO research.probability_models (model_name, model_version, model_type, config) VALUES ('m', 'v1.0', 'elo', '{}');
+            INSERT INTO research.probability_matrices (category, subcategory, version, state_descriptor, value_bucket, win_probability)
+            VALUES ('sports', 'nfl', 'v1.0', 'halftime', '10+', 0.7);
+            INSERT INTO research.edges (market_ticker, strategy_id, model_id, probability_matrix_id, valid_from, expected_value,
+                                        true_win_probability, market_implied_probability, market_price)
+            SELECT 'M', strategy_id, model_id, probability_id, '2026-01-05Z', 0.1, 0.7, 0.6, 0.6
+            FROM research.strategies, research.probability_models, research.probability_matrices;
+            INSERT INTO research.game_states (event_ticker, valid_from, sport) VALUES ('E', '2026-01-05Z', 'nfl');
+            INSERT INTO research.market_analyses (market_ticker, analyzed_at, ai_provider, cost) VALUES ('M', '2026-01-05Z', 'xai', 0.05);
+
+            INSERT INTO trading.positions (environment, platform_id, market_ticker, side, entry_price, entry_time, strategy_id)
+            SELECT 'paper', 'kalshi', 'M', 'yes', 0.6, '2026-01-05Z', strategy_id FROM research.strategies;
+            INSERT INTO trading.position_versions (environment, position_id, valid_from, quantity, status)
+            SELECT environment, position_id, entry_time, 100, 'open' FROM trading.positions;
+            INSERT INTO trading.position_exits (environment, position_id, exited_at, exit_condition, exit_priority, quantity_exited,
+                                                exit_price)
+            SELECT environment, position_id, '2026-01-06Z', 'stop_loss', 'CRITICAL', 40, 0.5 FROM trading.positions;
+            INSERT INTO trading.exit_attempts (environment, position_id, attempted_at, attempt_number, exit_condition, priority_level,
+                                               order_type, quantity)
+            SELECT environment, position_id, '2026-01-06Z', 1, 'stop_loss', 'CRITICAL', 'market', 40 FROM trading.positions;
+            INSERT INTO trading.trades (environment, platform_id, fill_id, market_ticker, position_id, edge_id, side, contract_side, price,
+                                        quantity, executed_at)
+            SELECT environment, 'kalshi', 'F', 'M', position_id, edge_id, 'buy', 'yes', 0.6, 100, entry_time
+            FROM trading.positions, research.edges;
+            INSERT INTO trading.account_balances (environment, platform_id, currency, valid_from, balance)
+            VALUES ('paper', 'kalshi', 'USD', '2026-01-05Z', 1000);
+            INSERT INTO trading.cash_ledger (environment, platform_id, reference, reason, amount, occurred_at, trade_id)
+            SELECT environment, platform_id, 'F fill', 'fill', -60, executed_at, trade_id FROM trading.trades;
+            INSERT INTO trading.performance_daily (environment, platform_id, date, total_pnl, num_trades, portfolio_value)
+            VALUES ('paper', 'kalshi', '2026-01-06', -4, 1, 996);
+
+            INSERT INTO backtest.runs (strategy_name, strategy_version, random_seed, config_yaml, date_start_local, date_end_local,
+                                       series_tickers, asof_policy_id, trade_window_policy)
+            VALUES ('s', 'v1.0', 7, '', '2026-01-01', '2026-01-31', '{S}', 'candle_close_1m', 'all');
+            INSERT INTO backtest.trades (run_id, market_ticker, decision_ts, side, qty, entry_price, entry_fee, entry_time,
+                                         entry_candle_end_ts, entry_candle_minutes)
+            SELECT run_id, 'M', '2026-01-05Z', 'buy_yes', 1, 0.6, 0.01, '2026-01-05Z', '2026-01-05Z', 60 FROM backtest.runs;
+
+            INSERT INTO ops.config_overrides (config_key, override_value, data_type, reason, applied_by)
+            VALUES ('trading.max_spread', '0.08', 'float', 'thin books', 'ann');
+            INSERT INTO ops.circuit_breaker_events (breaker_type) VALUES ('api_failures');
+            INSERT INTO ops.system_health (component, status) VALUES ('database', 'healthy');
+            INSERT INTO ops.ai_costs (date, provider, total_cost, num_calls) VALUES ('2026-01-05', 'xai', 0.05, 1);
             """
         )
 
@@ -96,19 +150,19 @@ def test_yoyo_applies_everything_and_takes_everything_back(empty_database: str) 
     assert objects(empty_database) == before
 
 
-def test_each_step_can_be_taken_back_and_made_again(empty_database: str) -> None:
-    migrations = yoyo.read_migrations(str(MIGRATIONS))
+def test_each_step_can_be_taken_back_and_made_again(empty_database: str, database_url: str) -> None:
+    """As pg_dump sees it; `kalshidb check schema` proves the same by its own reading of the catalogs."""
     with backend(empty_database) as database:
         below = schema(empty_database)
-        for migration in migrations:
+        for migration in yoyo.read_migrations(str(MIGRATIONS)):
             database.apply_one(migration)
-            above = schema(empty_database)
-            assert above != below, f"{migration.id} changes nothing"
             database.rollback_one(migration)
             assert schema(empty_database) == below, f"the rollback of {migration.id} leaves something or takes too much"
             database.apply_one(migration)
-            assert schema(empty_database) == above, f"{migration.id} made again is another schema"
+            above = schema(empty_database)
+            assert above != below, f"{migration.id} changes nothing"
             below = above
+    assert below == schema(database_url), "made a second time, a migration makes another schema"
 
 
 def test_migrate_makes_what_yoyo_makes_and_yoyo_agrees(empty_database: str, database_url: str) -> None:

@@ -431,7 +431,6 @@ def test_two_models_of_one_name_are_refused(load: Callable[[str], Statements], s
         ("order_statuses", "OrderStatus"),
         ("caches", "Cache"),
         ("prices", "Price"),
-        ("probability_matrices", "ProbabilityMatrix"),
         ("exchanges", "Exchange"),
         ("status", "Status"),
         ("address", "Address"),
