@@ -88,13 +88,26 @@ def test_the_type_checker_passes_the_example_and_stops_what_is_wrong_in_it(tmp_p
         assert re.search(rf"program\.py:\d+: error: .*({error})", said), said
 
 
-def test_the_example_in_the_readme_runs(database_url: str) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+# What the README's later examples take for granted, in its words.
+GIVEN = """
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from kalshidb import postgres
+from kalshidb.queries import catalog, market_data, ops, research, trading
+from kalshidb.typedsql.arrow import as_arrow
+conn, now = postgres.connect(), datetime.now(UTC)
+"""
+
+
+def test_the_examples_in_the_readme_run(database_url: str) -> None:
+    first, *others = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(others) == 5
+    for program in (first, GIVEN + "\n".join(others)):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "DATABASE_URL": database_url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
