@@ -1,3 +1,4 @@
+DROP FUNCTION research.asof_policy(text);
 DROP TABLE research.asof_policies;
 DROP TABLE research.probability_matrices;
 DROP VIEW research.active_models;

@@ -318,6 +318,7 @@ CREATE TABLE research.asof_policies (
     period_interval_minutes smallint        NOT NULL,
     quote_lag               interval        NOT NULL,
     max_age                 interval        NOT NULL,
+    retrieved_within        interval,
     forecast_lag            interval        NOT NULL,
     rules                   jsonb           NOT NULL DEFAULT '{}',
     created_at              timestamptz     NOT NULL DEFAULT statement_timestamp(),
@@ -326,6 +327,8 @@ CREATE TABLE research.asof_policies (
     CONSTRAINT asof_policies_period_interval_minutes_check CHECK (period_interval_minutes IN (1, 60, 1440)),
     CONSTRAINT asof_policies_quote_lag_check CHECK (quote_lag >= interval '0'),
     CONSTRAINT asof_policies_max_age_check CHECK (max_age > interval '0'),
+    CONSTRAINT asof_policies_quote_lag_max_age_check CHECK (quote_lag <= max_age),
+    CONSTRAINT asof_policies_retrieved_within_check CHECK (retrieved_within > interval '0'),
     CONSTRAINT asof_policies_forecast_lag_check CHECK (forecast_lag >= interval '0'),
     CONSTRAINT asof_policies_rules_check CHECK (jsonb_typeof(rules) = 'object')
 );
@@ -336,7 +339,8 @@ COMMENT ON COLUMN research.asof_policies.name IS 'Name for people.';
 COMMENT ON COLUMN research.asof_policies.description IS 'What may be known, in a sentence.';
 COMMENT ON COLUMN research.asof_policies.period_interval_minutes IS 'Length of the candlesticks that quotes are taken from: 1, 60 or 1440 minutes.';
 COMMENT ON COLUMN research.asof_policies.quote_lag IS 'How long after the end of its period, or after its observation, a quote counts as known.';
-COMMENT ON COLUMN research.asof_policies.max_age IS 'A quote older than this at the decision counts as no quote.';
+COMMENT ON COLUMN research.asof_policies.max_age IS 'A quote that is older than this at the decision counts as no quote.';
+COMMENT ON COLUMN research.asof_policies.retrieved_within IS 'A quote counts only if it reached us within this time after the end of its period, or after its observation, so that what was revised later stays out; null: whenever it reached us, so that imported history counts.';
 COMMENT ON COLUMN research.asof_policies.forecast_lag IS 'How long after its publication a forecast counts as known.';
 COMMENT ON COLUMN research.asof_policies.rules IS 'What else a strategy must respect, an object; empty when nothing.';
 COMMENT ON COLUMN research.asof_policies.created_at IS 'When it was written, UTC.';
@@ -344,7 +348,7 @@ COMMENT ON COLUMN research.asof_policies.created_at IS 'When it was written, UTC
 CREATE TRIGGER asof_policies_immutable_config
     BEFORE UPDATE ON research.asof_policies
     FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change(
-        'asof_policy_id', 'period_interval_minutes', 'quote_lag', 'max_age', 'forecast_lag', 'rules', 'created_at'
+        'asof_policy_id', 'period_interval_minutes', 'quote_lag', 'max_age', 'retrieved_within', 'forecast_lag', 'rules', 'created_at'
     );
 COMMENT ON TRIGGER asof_policies_immutable_config ON research.asof_policies IS 'What past runs were allowed to know does not change.';
 CREATE TRIGGER asof_policies_append_only
@@ -374,3 +378,32 @@ INSERT INTO research.asof_policies (
         'The close of the last hourly candlestick that ended at or before the decision, if it is not older than a day.',
         60, interval '0', interval '1 day', interval '0'
     );
+
+-- A policy that is misspelt must not read as: nothing was known. Days become 24 hours each, whatever the session's time zone does.
+CREATE FUNCTION research.asof_policy(asof_policy_id text) RETURNS research.asof_policies
+LANGUAGE plpgsql STABLE
+SET search_path TO pg_catalog, pg_temp
+AS $$
+DECLARE
+    policy research.asof_policies;
+BEGIN
+    SELECT * INTO policy FROM research.asof_policies AS stored WHERE stored.asof_policy_id = asof_policy.asof_policy_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no as-of policy %', COALESCE(quote_literal(asof_policy.asof_policy_id), 'null')
+            USING
+                ERRCODE = 'no_data_found',
+                SCHEMA = 'research',
+                TABLE = 'asof_policies',
+                HINT = 'There are ' || (SELECT string_agg(stored.asof_policy_id, ', ' ORDER BY 1) FROM research.asof_policies AS stored)
+                    || '; research.insert_asof_policy adds another.';
+    END IF;
+    policy.quote_lag := make_interval(secs => extract(epoch FROM policy.quote_lag)::double precision);
+    policy.max_age := make_interval(secs => extract(epoch FROM policy.max_age)::double precision);
+    policy.retrieved_within := make_interval(secs => extract(epoch FROM policy.retrieved_within)::double precision);
+    policy.forecast_lag := make_interval(secs => extract(epoch FROM policy.forecast_lag)::double precision);
+    RETURN policy;
+END;
+$$;
+
+COMMENT ON FUNCTION research.asof_policy(text) IS
+    'An as-of policy by its id, its times as exact seconds; an unknown id is an error that names those that there are.';

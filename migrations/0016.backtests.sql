@@ -4,6 +4,7 @@
 -- and what it was allowed to know. A trade names the very quote that it was made on, so that it can be followed down to the raw
 -- observation. A quote from after the decision is refused by the table itself: a backtest that looks ahead cannot be stored.
 -- The reference to a quote is by its natural key and no foreign key: quotes are partitioned and may be archived or distributed.
+-- A run that succeeded adds up: its total is the sum of its trades, and they stay as they are until it is opened again.
 -- Locks: creates only.
 -- Undo: loses the runs; they can be computed again from their configs, if those were kept elsewhere.
 -- depends: 0015.trades-and-cash
@@ -80,9 +81,9 @@ COMMENT ON COLUMN backtest.runs.error IS 'Why it failed; null otherwise.';
 COMMENT ON COLUMN backtest.runs.created_at IS 'Begun, UTC.';
 COMMENT ON COLUMN backtest.runs.finished_at IS 'Ended, UTC; null while running.';
 
--- Serves backtest.runs_of_strategy.
+-- Serves backtest.runs_of_strategy (with and without its version).
 CREATE INDEX runs_strategy_name_strategy_version_created_at_idx ON backtest.runs (strategy_name, strategy_version, created_at);
--- Serves backtest.recent_runs.
+-- Serves backtest.recent_runs, backtest.runs_without_end.
 CREATE INDEX runs_created_at_idx ON backtest.runs (created_at);
 
 CREATE TABLE backtest.trades (
@@ -104,6 +105,7 @@ CREATE TABLE backtest.trades (
     entry_snapshot_source   market_data.source,
     exit_time               timestamptz,
     exit_price              market_data.price,
+    exit_fee                market_data.money,
     exit_candle_end_ts      timestamptz,
     exit_candle_minutes     smallint,
     exit_snapshot_time      timestamptz,
@@ -122,6 +124,7 @@ CREATE TABLE backtest.trades (
     CONSTRAINT trades_side_check CHECK (side IN ('buy_yes', 'buy_no')),
     CONSTRAINT trades_qty_check CHECK (qty > 0),
     CONSTRAINT trades_entry_fee_check CHECK (entry_fee >= 0),
+    CONSTRAINT trades_exit_fee_check CHECK (exit_fee IS NULL OR (exit_fee >= 0 AND exit_time IS NOT NULL)),
     CONSTRAINT trades_entry_time_check CHECK (entry_time >= decision_ts),
     CONSTRAINT trades_exit_time_check CHECK (exit_time >= entry_time),
     CONSTRAINT trades_signal_metadata_check CHECK (jsonb_typeof(signal_metadata) = 'object'),
@@ -156,6 +159,7 @@ COMMENT ON COLUMN backtest.trades.entry_snapshot_time IS 'Time of the snapshot t
 COMMENT ON COLUMN backtest.trades.entry_snapshot_source IS 'Source of that snapshot.';
 COMMENT ON COLUMN backtest.trades.exit_time IS 'When it was sold, UTC; null when it was held to settlement.';
 COMMENT ON COLUMN backtest.trades.exit_price IS 'What one contract brought, dollars for the side that was bought; null when it was held to settlement.';
+COMMENT ON COLUMN backtest.trades.exit_fee IS 'Fee of the whole exit, dollars; null when it was held to settlement, which costs none, or when none was counted.';
 COMMENT ON COLUMN backtest.trades.exit_candle_end_ts IS 'End of the candlestick that the exit was decided on, UTC.';
 COMMENT ON COLUMN backtest.trades.exit_candle_minutes IS 'Length of that candlestick, minutes.';
 COMMENT ON COLUMN backtest.trades.exit_snapshot_time IS 'Time of the snapshot that the exit was decided on, UTC.';
@@ -172,3 +176,80 @@ COMMENT ON COLUMN backtest.trades.created_at IS 'When the row was written, UTC.'
 CREATE INDEX trades_run_id_event_ticker_idx ON backtest.trades (run_id, event_ticker);
 -- Serves backtest.trades_of_market.
 CREATE INDEX trades_market_ticker_decision_ts_idx ON backtest.trades (market_ticker, decision_ts);
+
+CREATE FUNCTION backtest.refuse_wrong_totals() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+DECLARE
+    stored_trades   bigint;
+    stored_pnl      numeric;
+    stored_open     bigint;
+BEGIN
+    SELECT count(*), COALESCE(sum(pnl), 0), count(*) FILTER (WHERE pnl IS NULL)
+    INTO stored_trades, stored_pnl, stored_open
+    FROM backtest.trades
+    WHERE trades.run_id = NEW.run_id;
+    IF (NEW.num_trades, NEW.total_pnl) IS DISTINCT FROM (stored_trades, stored_pnl) THEN
+        RAISE EXCEPTION 'run % does not add up: num_trades % and total_pnl % are given, its stored trades are % and sum to %',
+            NEW.run_id, NEW.num_trades, NEW.total_pnl, stored_trades, stored_pnl
+            USING
+                ERRCODE = 'check_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                CONSTRAINT = 'runs_totals',
+                DETAIL = format('%s of its trades have no pnl yet.', stored_open),
+                HINT = 'Insert all trades and settle them first, then finish with what backtest.run_metrics says.';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+COMMENT ON FUNCTION backtest.refuse_wrong_totals() IS
+    'Trigger of runs: one succeeds only with the number and the sum of its stored trades (constraint runs_totals).';
+
+-- On UPDATE alone: the summary of a run whose trades were never kept can still be inserted as a success.
+CREATE TRIGGER runs_totals
+    BEFORE UPDATE ON backtest.runs
+    FOR EACH ROW
+    WHEN (NEW.status = 'success' AND (OLD.status, OLD.total_pnl, OLD.num_trades) IS DISTINCT FROM (NEW.status, NEW.total_pnl, NEW.num_trades))
+    EXECUTE FUNCTION backtest.refuse_wrong_totals();
+COMMENT ON TRIGGER runs_totals ON backtest.runs IS 'What a run says it made is what its trades made.';
+
+CREATE FUNCTION backtest.refuse_ended_run() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path TO pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended backtest.runs;
+BEGIN
+    -- FOR SHARE: a run that is just being finished waits for these trades, or these wait for it.
+    FOR ended IN
+        SELECT runs.* FROM backtest.runs WHERE runs.run_id IN (SELECT changed.run_id FROM changed) ORDER BY runs.run_id FOR SHARE
+    LOOP
+        CONTINUE WHEN ended.status = 'running';
+        RAISE EXCEPTION '% of trades of run % is refused: it has ended (%)', TG_OP, ended.run_id, ended.status
+            USING
+                ERRCODE = 'restrict_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                CONSTRAINT = 'trades_run_is_open',
+                HINT = 'Open it with backtest.reopen_run, change its trades, and finish it again.';
+    END LOOP;
+    RETURN NULL;
+END;
+$$;
+
+COMMENT ON FUNCTION backtest.refuse_ended_run() IS
+    'Trigger of trades: they are added and changed only while their run is running (constraint trades_run_is_open).';
+
+CREATE TRIGGER trades_run_is_open_to_new
+    AFTER INSERT ON backtest.trades
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION backtest.refuse_ended_run();
+COMMENT ON TRIGGER trades_run_is_open_to_new ON backtest.trades IS 'A run that has ended takes no more trades.';
+CREATE TRIGGER trades_run_is_open_to_changes
+    AFTER UPDATE ON backtest.trades
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION backtest.refuse_ended_run();
+COMMENT ON TRIGGER trades_run_is_open_to_changes ON backtest.trades IS 'The trades of a run that has ended stay as they were.';

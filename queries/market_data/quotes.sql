@@ -203,6 +203,7 @@ ORDER BY snapshot_time, market_ticker, source;
 --
 -- A pair whose last quote is older than max_age comes back with null prices: absent is not zero, and the caller must see that nothing
 -- was known. Never looks past the decision time; that is what keeps a backtest honest.
+-- @pairs market_tickers, decision_times
 -- @column market_ticker not null: an element of the array that was asked
 -- @column decision_time not null: an element of the array that was asked
 WITH asked AS (

@@ -66,6 +66,7 @@ ORDER BY payload_sha256, kind;
 
 -- name: resolve_rejects(payload_sha256s, kinds)!
 -- Marks refused payloads, given as pairs of SHA-256 and kind, as resolved; returns how many were open.
+-- @pairs payload_sha256s, kinds
 WITH stored AS (
     SELECT rejected_payloads.payload_sha256, rejected_payloads.kind
     FROM unnest(:payload_sha256s::text[], :kinds::text[]) AS pairs (payload_sha256, kind)

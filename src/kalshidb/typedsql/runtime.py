@@ -96,7 +96,8 @@ class Statement:
         self.before, self.after = find(self.source.before), find(self.source.after)
 
     def checked(self, params: Params) -> Params:
-        """Refuse what the server would take wrongly: None where it is not meant, times without a zone, or with one where none is stored.
+        """Refuse what the server would take wrongly: None where it is not meant, times without a zone, or with one where none is stored,
+        lists that do not pair up.
 
         Raises:
             ParameterError: names the parameter; nothing was sent.
@@ -118,7 +119,15 @@ class Statement:
             for each in [value] if values is None else values:
                 if isinstance(each, datetime) and (each.utcoffset() is None) is not zoneless:
                     raise self.wrong_parameter(f"parameter {name} {wrong_zone(each)}")
+        if self.source.paired_parameters:
+            self._refuse_unequal(dict(zip(self.source.parameters, sent, strict=True)))
         return sent
+
+    def _refuse_unequal(self, sent: Mapping[str, Any]) -> None:
+        lengths = [(name, len(sent[name])) for name in self.source.paired_parameters if sent[name] is not None]
+        if len({length for _, length in lengths}) > 1:
+            told = " and ".join(f"{name} ({length})" for name, length in lengths)
+            raise self.wrong_parameter(f"parameters {told} have unequal lengths; their elements go together, one with one")
 
     def wrong_parameter(self, problem: str) -> ParameterError:
         """Return the error for a value that may not be sent."""

@@ -9,6 +9,7 @@ but for lines that begin with `@`, which are directives:
     @before NAME, @after NAME               statement of the same folder that runs before or after it, in the same transaction
     @internal REASON                        a step of another statement: gets no function of its own
     @param NAME nullable: REASON            the parameter may be None
+    @pairs NAME, NAME                       these parameters are lists of equal length, whose elements go together
     @column NAME not null: REASON           the column is never null although the server cannot tell
     @json NAME MODULE:TYPE                  the jsonb column or parameter is of that Python type
     @plan REASON                            it may read large tables whole, which `checking` refuses otherwise
@@ -65,6 +66,7 @@ class StatementSource:
     after: tuple[str, ...] = ()
     internal: bool = False
     nullable_parameters: frozenset[str] = frozenset()
+    paired_parameters: tuple[str, ...] = ()
     column_nulls: dict[str, Place] = field(default_factory=dict[str, Place])
     json_types: dict[str, str] = field(default_factory=dict[str, str])
     plan: str | None = None
@@ -85,7 +87,7 @@ _NAME = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\s*\((?P<parameters>[^)]*)\)\s*(?
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DOLLAR_TAG = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
 _OPERATORS = {"": Cardinality.MANY, "^": Cardinality.OPTIONAL, "$": Cardinality.SCALAR, "!": Cardinality.AFFECTED}
-_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|column|json|plan)\b")
+_MISPLACED = re.compile(r"--\s*@(one|stream|bulk|before|after|internal|param|pairs|column|json|plan)\b")
 _DIRECTIVES = {
     "one": re.compile(r"^$"),
     "stream": re.compile(r"^$"),
@@ -96,6 +98,7 @@ _DIRECTIVES = {
     "after": re.compile(r"^(?P<step>[a-z]\w*)$"),
     "internal": re.compile(r"^(?P<reason>.+)$"),
     "param": re.compile(r"^(?P<subject>[a-z]\w*) (?P<nulls>nullable): (?P<reason>.+)$"),
+    "pairs": re.compile(r"^(?P<names>[a-z]\w*(?:, *[a-z]\w*)+)$"),
     "column": re.compile(r"^(?P<subject>[^\s:]+) (?P<nulls>not null|nullable): (?P<reason>.+)$"),
     "json": re.compile(r"^(?P<subject>[^\s:]+) (?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$"),
     "plan": re.compile(r"^(?P<reason>.+)$"),
@@ -326,6 +329,7 @@ def _with_positions(body: str, declared: tuple[str, ...], begin: Place, name: st
 
 def _with_directives(source: StatementSource, directives: list[tuple[str, re.Match[str], Place]]) -> StatementSource:
     cardinality, bulk, internal, plan = source.cardinality, None, False, None
+    paired: tuple[str, ...] = ()
     steps: dict[str, list[str]] = {"before": [], "after": []}
     nullable: set[str] = set()
     not_null: dict[str, Place] = {}
@@ -352,6 +356,10 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
             if match["subject"] not in source.parameters:
                 raise LoadError(where, source.name, f"there is no parameter {match['subject']}")
             nullable.add(match["subject"])
+        elif word == "pairs":
+            paired = tuple(name.strip() for name in match["names"].split(","))
+            if unknown := set(paired) - set(source.parameters):
+                raise LoadError(where, source.name, f"there is no parameter {min(unknown)}")
         elif word == "json":
             json_types[match["subject"]] = match["type"]
         elif match["nulls"] == "nullable":
@@ -373,6 +381,7 @@ def _with_directives(source: StatementSource, directives: list[tuple[str, re.Mat
         after=tuple(steps["after"]),
         internal=internal,
         nullable_parameters=frozenset(nullable),
+        paired_parameters=paired,
         column_nulls=not_null,
         json_types=json_types,
         plan=plan,
