@@ -83,8 +83,10 @@ COMMENT ON COLUMN backtest.runs.finished_at IS 'Ended, UTC; null while running.'
 
 -- Serves backtest.runs_of_strategy (with and without its version).
 CREATE INDEX runs_strategy_name_strategy_version_created_at_idx ON backtest.runs (strategy_name, strategy_version, created_at);
--- Serves backtest.recent_runs, backtest.runs_without_end.
+-- Serves backtest.recent_runs.
 CREATE INDEX runs_created_at_idx ON backtest.runs (created_at);
+-- Serves backtest.runs_without_end, backtest.fail_runs_without_end: few at any time.
+CREATE INDEX runs_running_idx ON backtest.runs (created_at) WHERE status = 'running';
 
 CREATE TABLE backtest.trades (
     trade_id                uuid                        NOT NULL DEFAULT gen_random_uuid(),

@@ -1,6 +1,6 @@
 -- The schema that the migrations make, up to 0021.unsettled-markets. Made by `kalshidb generate`; do not edit.
--- inputs 85145dd8549a5d9795a0a5b5a0ab16f39378862e19ed98f41e5eb38c6db4043f
--- body   b3c0ab75600b37f3989586e570cdd3c9e14c86ad3087265d607af3065c6bf57f
+-- inputs b7a7efc6acfaba4b2de82eeea9e5b75a8521b9f65310b5ae26623dd55c88bd20
+-- body   6793a1e535195d179a0ba88998413303c69dfaf0bf4273c4b29d78d39498c844
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -31,6 +31,64 @@ COMMENT ON SCHEMA research IS 'What we think: strategies and models (never chang
 CREATE SCHEMA trading;
 
 COMMENT ON SCHEMA trading IS 'What we did: positions, fills, exits, cash. Every row says in which environment.';
+
+CREATE OR REPLACE FUNCTION backtest.refuse_ended_run()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    ended backtest.runs;
+BEGIN
+    -- FOR SHARE: a run that is just being finished waits for these trades, or these wait for it.
+    FOR ended IN
+        SELECT runs.* FROM backtest.runs WHERE runs.run_id IN (SELECT changed.run_id FROM changed) ORDER BY runs.run_id FOR SHARE
+    LOOP
+        CONTINUE WHEN ended.status = 'running';
+        RAISE EXCEPTION '% of trades of run % is refused: it has ended (%)', TG_OP, ended.run_id, ended.status
+            USING
+                ERRCODE = 'restrict_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                CONSTRAINT = 'trades_run_is_open',
+                HINT = 'Open it with backtest.reopen_run, change its trades, and finish it again.';
+    END LOOP;
+    RETURN NULL;
+END;
+$function$;
+
+COMMENT ON FUNCTION backtest.refuse_ended_run() IS 'Trigger of trades: they are added and changed only while their run is running (constraint trades_run_is_open).';
+
+CREATE OR REPLACE FUNCTION backtest.refuse_wrong_totals()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    stored_trades   bigint;
+    stored_pnl      numeric;
+    stored_open     bigint;
+BEGIN
+    SELECT count(*), COALESCE(sum(pnl), 0), count(*) FILTER (WHERE pnl IS NULL)
+    INTO stored_trades, stored_pnl, stored_open
+    FROM backtest.trades
+    WHERE trades.run_id = NEW.run_id;
+    IF (NEW.num_trades, NEW.total_pnl) IS DISTINCT FROM (stored_trades, stored_pnl) THEN
+        RAISE EXCEPTION 'run % does not add up: num_trades % and total_pnl % are given, its stored trades are % and sum to %',
+            NEW.run_id, NEW.num_trades, NEW.total_pnl, stored_trades, stored_pnl
+            USING
+                ERRCODE = 'check_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                CONSTRAINT = 'runs_totals',
+                DETAIL = format('%s of its trades have no pnl yet.', stored_open),
+                HINT = 'Insert all trades and settle them first, then finish with what backtest.run_metrics says.';
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+
+COMMENT ON FUNCTION backtest.refuse_wrong_totals() IS 'Trigger of runs: one succeeds only with the number and the sum of its stored trades (constraint runs_totals).';
 
 CREATE DOMAIN market_data.money AS numeric(18,6);
 
@@ -84,7 +142,11 @@ CREATE TABLE backtest.runs (
 
 CREATE INDEX runs_created_at_idx ON backtest.runs USING btree (created_at);
 
+CREATE INDEX runs_running_idx ON backtest.runs USING btree (created_at) WHERE (status = 'running'::text);
+
 CREATE INDEX runs_strategy_name_strategy_version_created_at_idx ON backtest.runs USING btree (strategy_name, strategy_version, created_at);
+
+CREATE TRIGGER runs_totals BEFORE UPDATE ON backtest.runs FOR EACH ROW WHEN (new.status = 'success'::text AND (old.status IS DISTINCT FROM new.status OR old.total_pnl::numeric IS DISTINCT FROM new.total_pnl::numeric OR old.num_trades IS DISTINCT FROM new.num_trades)) EXECUTE FUNCTION backtest.refuse_wrong_totals();
 
 COMMENT ON TABLE backtest.runs IS 'One run of a backtest: what went in, what was allowed to be known, what came out.';
 COMMENT ON COLUMN backtest.runs.run_id IS 'Id of the run.';
@@ -107,6 +169,7 @@ COMMENT ON COLUMN backtest.runs.win_rate IS 'Share of trades that made money, 0 
 COMMENT ON COLUMN backtest.runs.num_trades IS 'Trades made; null until it succeeded.';
 COMMENT ON COLUMN backtest.runs.metrics_json IS 'All other metrics.';
 COMMENT ON COLUMN backtest.runs.metadata IS 'Parameters worth searching for: threshold, market_filter.';
+COMMENT ON TRIGGER runs_totals ON backtest.runs IS 'What a run says it made is what its trades made.';
 COMMENT ON COLUMN backtest.runs.artifact_path IS 'Where its files lie; null when it left none.';
 COMMENT ON COLUMN backtest.runs.error IS 'Why it failed; null otherwise.';
 COMMENT ON COLUMN backtest.runs.created_at IS 'Begun, UTC.';
@@ -151,6 +214,7 @@ CREATE TABLE backtest.trades (
     entry_snapshot_source market_data.source,
     exit_time timestamp with time zone,
     exit_price market_data.price,
+    exit_fee market_data.money,
     exit_candle_end_ts timestamp with time zone,
     exit_candle_minutes smallint,
     exit_snapshot_time timestamp with time zone,
@@ -170,6 +234,7 @@ CREATE TABLE backtest.trades (
     CONSTRAINT trades_entry_snapshot_check CHECK ((entry_snapshot_time IS NULL) = (entry_snapshot_source IS NULL)),
     CONSTRAINT trades_entry_time_check CHECK (entry_time >= decision_ts),
     CONSTRAINT trades_exit_candle_check CHECK ((exit_candle_end_ts IS NULL) = (exit_candle_minutes IS NULL)),
+    CONSTRAINT trades_exit_fee_check CHECK (exit_fee IS NULL OR exit_fee::numeric >= 0::numeric AND exit_time IS NOT NULL),
     CONSTRAINT trades_exit_look_ahead_check CHECK (COALESCE(exit_candle_end_ts, exit_snapshot_time) <= exit_time),
     CONSTRAINT trades_exit_price_check CHECK ((exit_time IS NULL) = (exit_price IS NULL)),
     CONSTRAINT trades_exit_quote_check CHECK (num_nonnulls(exit_candle_end_ts, exit_snapshot_time) <= 1),
@@ -183,6 +248,10 @@ CREATE TABLE backtest.trades (
 CREATE INDEX trades_market_ticker_decision_ts_idx ON backtest.trades USING btree (market_ticker, decision_ts);
 
 CREATE INDEX trades_run_id_event_ticker_idx ON backtest.trades USING btree (run_id, event_ticker);
+
+CREATE TRIGGER trades_run_is_open_to_changes AFTER UPDATE ON backtest.trades REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION backtest.refuse_ended_run();
+
+CREATE TRIGGER trades_run_is_open_to_new AFTER INSERT ON backtest.trades REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION backtest.refuse_ended_run();
 
 COMMENT ON TABLE backtest.trades IS 'One simulated trade of a run, with the quote that it was made on.';
 COMMENT ON COLUMN backtest.trades.trade_id IS 'Id of the trade.';
@@ -203,7 +272,10 @@ COMMENT ON COLUMN backtest.trades.entry_snapshot_time IS 'Time of the snapshot t
 COMMENT ON COLUMN backtest.trades.entry_snapshot_source IS 'Source of that snapshot.';
 COMMENT ON COLUMN backtest.trades.exit_time IS 'When it was sold, UTC; null when it was held to settlement.';
 COMMENT ON COLUMN backtest.trades.exit_price IS 'What one contract brought, dollars for the side that was bought; null when it was held to settlement.';
+COMMENT ON COLUMN backtest.trades.exit_fee IS 'Fee of the whole exit, dollars; null when it was held to settlement, which costs none, or when none was counted.';
 COMMENT ON COLUMN backtest.trades.exit_candle_end_ts IS 'End of the candlestick that the exit was decided on, UTC.';
+COMMENT ON TRIGGER trades_run_is_open_to_changes ON backtest.trades IS 'The trades of a run that has ended stay as they were.';
+COMMENT ON TRIGGER trades_run_is_open_to_new ON backtest.trades IS 'A run that has ended takes no more trades.';
 COMMENT ON COLUMN backtest.trades.exit_candle_minutes IS 'Length of that candlestick, minutes.';
 COMMENT ON COLUMN backtest.trades.exit_snapshot_time IS 'Time of the snapshot that the exit was decided on, UTC.';
 COMMENT ON COLUMN backtest.trades.exit_snapshot_source IS 'Source of that snapshot.';
@@ -1691,6 +1763,105 @@ CREATE DOMAIN research.version AS text
 
 COMMENT ON DOMAIN research.version IS 'A semantic version, with or without the v: v1.0, v1.1, 2.0.3-rc1.';
 
+CREATE OR REPLACE FUNCTION research.refuse_config_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    field text;
+BEGIN
+    FOREACH field IN ARRAY TG_ARGV LOOP
+        IF to_jsonb(OLD) -> field IS DISTINCT FROM to_jsonb(NEW) -> field THEN
+            RAISE EXCEPTION '%.%.% cannot be changed from % to %', TG_TABLE_SCHEMA, TG_TABLE_NAME, field,
+                COALESCE(to_jsonb(OLD) -> field, 'null'), COALESCE(to_jsonb(NEW) -> field, 'null')
+                USING
+                    ERRCODE = 'restrict_violation',
+                    SCHEMA = TG_TABLE_SCHEMA,
+                    TABLE = TG_TABLE_NAME,
+                    COLUMN = field,
+                    CONSTRAINT = TG_TABLE_NAME || '_immutable_config',
+                    HINT = 'What was run with it must stay explainable: insert a new version with the new value, and retire this one by its status.';
+        END IF;
+    END LOOP;
+    RETURN NEW;
+END;
+$function$;
+
+COMMENT ON FUNCTION research.refuse_config_change() IS 'Trigger of immutable configs: refuses a change of the named columns (constraint <table>_immutable_config).';
+
+CREATE TABLE research.asof_policies (
+    asof_policy_id text NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    period_interval_minutes smallint NOT NULL,
+    quote_lag interval NOT NULL,
+    max_age interval NOT NULL,
+    retrieved_within interval,
+    forecast_lag interval NOT NULL,
+    rules jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    CONSTRAINT asof_policies_pkey PRIMARY KEY (asof_policy_id),
+    CONSTRAINT asof_policies_asof_policy_id_check CHECK (asof_policy_id ~ '^[a-z0-9_]{1,100}$'::text),
+    CONSTRAINT asof_policies_forecast_lag_check CHECK (forecast_lag >= '00:00:00'::interval),
+    CONSTRAINT asof_policies_max_age_check CHECK (max_age > '00:00:00'::interval),
+    CONSTRAINT asof_policies_period_interval_minutes_check CHECK (period_interval_minutes = ANY (ARRAY[1, 60, 1440])),
+    CONSTRAINT asof_policies_quote_lag_check CHECK (quote_lag >= '00:00:00'::interval),
+    CONSTRAINT asof_policies_quote_lag_max_age_check CHECK (quote_lag <= max_age),
+    CONSTRAINT asof_policies_retrieved_within_check CHECK (retrieved_within > '00:00:00'::interval),
+    CONSTRAINT asof_policies_rules_check CHECK (jsonb_typeof(rules) = 'object'::text)
+);
+
+CREATE TRIGGER asof_policies_append_only BEFORE DELETE ON research.asof_policies FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
+
+CREATE TRIGGER asof_policies_immutable_config BEFORE UPDATE ON research.asof_policies FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('asof_policy_id', 'period_interval_minutes', 'quote_lag', 'max_age', 'retrieved_within', 'forecast_lag', 'rules', 'created_at');
+
+CREATE TRIGGER asof_policies_truncate BEFORE TRUNCATE ON research.asof_policies FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
+
+COMMENT ON TABLE research.asof_policies IS 'What a backtest may know at the moment of a decision. Never changed: runs point here.';
+COMMENT ON COLUMN research.asof_policies.asof_policy_id IS 'Short name, lower case: candle_close_1m.';
+COMMENT ON COLUMN research.asof_policies.name IS 'Name for people.';
+COMMENT ON COLUMN research.asof_policies.description IS 'What may be known, in a sentence.';
+COMMENT ON COLUMN research.asof_policies.period_interval_minutes IS 'Length of the candlesticks that quotes are taken from: 1, 60 or 1440 minutes.';
+COMMENT ON COLUMN research.asof_policies.quote_lag IS 'How long after the end of its period, or after its observation, a quote counts as known.';
+COMMENT ON COLUMN research.asof_policies.max_age IS 'A quote that is older than this at the decision counts as no quote.';
+COMMENT ON COLUMN research.asof_policies.retrieved_within IS 'A quote counts only if it reached us within this time after the end of its period, or after its observation, so that what was revised later stays out; null: whenever it reached us, so that imported history counts.';
+COMMENT ON COLUMN research.asof_policies.forecast_lag IS 'How long after its publication a forecast counts as known.';
+COMMENT ON COLUMN research.asof_policies.rules IS 'What else a strategy must respect, an object; empty when nothing.';
+COMMENT ON COLUMN research.asof_policies.created_at IS 'When it was written, UTC.';
+COMMENT ON TRIGGER asof_policies_append_only ON research.asof_policies IS 'A policy goes only by a purge.';
+COMMENT ON TRIGGER asof_policies_immutable_config ON research.asof_policies IS 'What past runs were allowed to know does not change.';
+COMMENT ON TRIGGER asof_policies_truncate ON research.asof_policies IS 'A policy goes only by a purge.';
+
+CREATE OR REPLACE FUNCTION research.asof_policy(asof_policy_id text)
+ RETURNS research.asof_policies
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    policy research.asof_policies;
+BEGIN
+    SELECT * INTO policy FROM research.asof_policies AS stored WHERE stored.asof_policy_id = asof_policy.asof_policy_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no as-of policy %', COALESCE(quote_literal(asof_policy.asof_policy_id), 'null')
+            USING
+                ERRCODE = 'no_data_found',
+                SCHEMA = 'research',
+                TABLE = 'asof_policies',
+                HINT = 'There are ' || (SELECT string_agg(stored.asof_policy_id, ', ' ORDER BY 1) FROM research.asof_policies AS stored)
+                    || '; research.insert_asof_policy adds another.';
+    END IF;
+    policy.quote_lag := make_interval(secs => extract(epoch FROM policy.quote_lag)::double precision);
+    policy.max_age := make_interval(secs => extract(epoch FROM policy.max_age)::double precision);
+    policy.retrieved_within := make_interval(secs => extract(epoch FROM policy.retrieved_within)::double precision);
+    policy.forecast_lag := make_interval(secs => extract(epoch FROM policy.forecast_lag)::double precision);
+    RETURN policy;
+END;
+$function$;
+
+COMMENT ON FUNCTION research.asof_policy(text) IS 'An as-of policy by its id, its times as exact seconds; an unknown id is an error that names those that there are.';
+
 CREATE OR REPLACE FUNCTION research.record_edge(market_ticker catalog.ticker, strategy_id bigint, model_id bigint, probability_matrix_id bigint, observed_at timestamp with time zone, expected_value numeric, true_win_probability market_data.probability, market_implied_probability market_data.probability, market_price market_data.price, confidence_level text, confidence_metrics jsonb, recommended_action text)
  RETURNS text
  LANGUAGE plpgsql
@@ -1913,33 +2084,6 @@ $function$;
 
 COMMENT ON FUNCTION research.record_game_state(catalog.ticker,text,timestamp with time zone,text,text,text,integer,integer,text,text,text,text,jsonb) IS 'Files the state of a game that was observed at a moment; null is unknown. Answers written (it is current now), unchanged (it was so then already) or filed (it belongs before a later version). Another state at the same moment is refused (game_states_pkey).';
 
-CREATE OR REPLACE FUNCTION research.refuse_config_change()
- RETURNS trigger
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-DECLARE
-    field text;
-BEGIN
-    FOREACH field IN ARRAY TG_ARGV LOOP
-        IF to_jsonb(OLD) -> field IS DISTINCT FROM to_jsonb(NEW) -> field THEN
-            RAISE EXCEPTION '%.%.% cannot be changed from % to %', TG_TABLE_SCHEMA, TG_TABLE_NAME, field,
-                COALESCE(to_jsonb(OLD) -> field, 'null'), COALESCE(to_jsonb(NEW) -> field, 'null')
-                USING
-                    ERRCODE = 'restrict_violation',
-                    SCHEMA = TG_TABLE_SCHEMA,
-                    TABLE = TG_TABLE_NAME,
-                    COLUMN = field,
-                    CONSTRAINT = TG_TABLE_NAME || '_immutable_config',
-                    HINT = 'What was run with it must stay explainable: insert a new version with the new value, and retire this one by its status.';
-        END IF;
-    END LOOP;
-    RETURN NEW;
-END;
-$function$;
-
-COMMENT ON FUNCTION research.refuse_config_change() IS 'Trigger of immutable configs: refuses a change of the named columns (constraint <table>_immutable_config).';
-
 CREATE OR REPLACE FUNCTION research.refuse_status_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1973,45 +2117,6 @@ CREATE OR REPLACE FUNCTION research.version_order(version research.version)
 RETURN (SELECT concat(lpad(parts.part[1], GREATEST(20, length(parts.part[1])), '0'::text), '.', lpad(parts.part[2], GREATEST(20, length(parts.part[2])), '0'::text), '.', lpad(COALESCE(parts.part[3], '0'::text), GREATEST(20, length(parts.part[3])), '0'::text), ' ', CASE WHEN (parts.part[4] IS NULL) THEN '~'::text ELSE (SELECT string_agg(CASE WHEN (words.word ~ '^\d+$'::text) THEN ('0'::text || lpad(words.word, GREATEST(20, length(words.word)), '0'::text)) ELSE ('1'::text || words.word) END, ' '::text ORDER BY words.place) AS string_agg FROM string_to_table(parts.part[4], '.'::text) WITH ORDINALITY words(word, place)) END) AS concat FROM regexp_match((version_order.version)::text, '^v?(\d+)\.(\d+)(?:\.(\d+))?(?:-([^+]*))?'::text) parts(part));
 
 COMMENT ON FUNCTION research.version_order(research.version) IS 'Text that sorts (COLLATE "C") as versions do: v1.9 < v1.10, 2.0.0-rc1 < 2.0.0; what follows + does not count.';
-
-CREATE TABLE research.asof_policies (
-    asof_policy_id text NOT NULL,
-    name text NOT NULL,
-    description text NOT NULL,
-    period_interval_minutes smallint NOT NULL,
-    quote_lag interval NOT NULL,
-    max_age interval NOT NULL,
-    forecast_lag interval NOT NULL,
-    rules jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
-    CONSTRAINT asof_policies_pkey PRIMARY KEY (asof_policy_id),
-    CONSTRAINT asof_policies_asof_policy_id_check CHECK (asof_policy_id ~ '^[a-z0-9_]{1,100}$'::text),
-    CONSTRAINT asof_policies_forecast_lag_check CHECK (forecast_lag >= '00:00:00'::interval),
-    CONSTRAINT asof_policies_max_age_check CHECK (max_age > '00:00:00'::interval),
-    CONSTRAINT asof_policies_period_interval_minutes_check CHECK (period_interval_minutes = ANY (ARRAY[1, 60, 1440])),
-    CONSTRAINT asof_policies_quote_lag_check CHECK (quote_lag >= '00:00:00'::interval),
-    CONSTRAINT asof_policies_rules_check CHECK (jsonb_typeof(rules) = 'object'::text)
-);
-
-CREATE TRIGGER asof_policies_append_only BEFORE DELETE ON research.asof_policies FOR EACH ROW EXECUTE FUNCTION ops.refuse_ledger_change();
-
-CREATE TRIGGER asof_policies_immutable_config BEFORE UPDATE ON research.asof_policies FOR EACH ROW EXECUTE FUNCTION research.refuse_config_change('asof_policy_id', 'period_interval_minutes', 'quote_lag', 'max_age', 'forecast_lag', 'rules', 'created_at');
-
-CREATE TRIGGER asof_policies_truncate BEFORE TRUNCATE ON research.asof_policies FOR EACH STATEMENT EXECUTE FUNCTION ops.refuse_ledger_change();
-
-COMMENT ON TABLE research.asof_policies IS 'What a backtest may know at the moment of a decision. Never changed: runs point here.';
-COMMENT ON COLUMN research.asof_policies.asof_policy_id IS 'Short name, lower case: candle_close_1m.';
-COMMENT ON COLUMN research.asof_policies.name IS 'Name for people.';
-COMMENT ON COLUMN research.asof_policies.description IS 'What may be known, in a sentence.';
-COMMENT ON COLUMN research.asof_policies.period_interval_minutes IS 'Length of the candlesticks that quotes are taken from: 1, 60 or 1440 minutes.';
-COMMENT ON COLUMN research.asof_policies.quote_lag IS 'How long after the end of its period, or after its observation, a quote counts as known.';
-COMMENT ON COLUMN research.asof_policies.max_age IS 'A quote older than this at the decision counts as no quote.';
-COMMENT ON COLUMN research.asof_policies.forecast_lag IS 'How long after its publication a forecast counts as known.';
-COMMENT ON COLUMN research.asof_policies.rules IS 'What else a strategy must respect, an object; empty when nothing.';
-COMMENT ON COLUMN research.asof_policies.created_at IS 'When it was written, UTC.';
-COMMENT ON TRIGGER asof_policies_append_only ON research.asof_policies IS 'A policy goes only by a purge.';
-COMMENT ON TRIGGER asof_policies_immutable_config ON research.asof_policies IS 'What past runs were allowed to know does not change.';
-COMMENT ON TRIGGER asof_policies_truncate ON research.asof_policies IS 'A policy goes only by a purge.';
 
 CREATE TABLE research.edges (
     edge_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,

@@ -6,11 +6,11 @@
 -- The trade_id is the caller's, so that a retry changes nothing: of two trades with one id the first stored stays. Give what the decision
 -- rests on: the candlestick (entry_candle_end_ts, entry_candle_minutes) or the snapshot (entry_snapshot_time, entry_snapshot_source); one
 -- from after the decision is refused (trades_entry_look_ahead_check), and so is a trade of a run that has ended (trades_run_is_open).
--- @bulk staged_trades like backtest.trades without created_at
+-- @bulk staged_backtest_trades like backtest.trades without created_at
 -- @one
 WITH newest AS (
     SELECT DISTINCT ON (trade_id) *
-    FROM staged_trades
+    FROM staged_backtest_trades
     ORDER BY trade_id, staged_position DESC
 ),
 written AS (

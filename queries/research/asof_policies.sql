@@ -29,6 +29,7 @@ WHERE asof_policy_id = :asof_policy_id;
 
 -- name: asof_policies()
 -- All policies, by their ids.
+-- @plan there are a handful
 SELECT *
 FROM research.asof_policies
 ORDER BY asof_policy_id;

@@ -494,9 +494,7 @@ def range_reads(plan: Plan, large: Large) -> list[RangeRead]:
     found: list[RangeRead] = []
     for (_, table), group in scans.items():
         if key := large.key.get(table):
-            conditions = [
-                [part for part in _conditions(node) if _COMPARES.search(part) and _mentions(part, key)] for node in group
-            ]
+            conditions = [[part for part in _conditions(node) if _bounds(part, key, node.get("Alias", ""))] for node in group]
             bounds = max(conditions, key=len)
             if len(bounds) > 1 or any(" = " in bound for bound in bounds):
                 by_row = all(_compares_with_a_row(bound, key, or_parameter=not plan.prunes) for bound in bounds)
@@ -520,12 +518,20 @@ def _conditions(node: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(clause for text in texts for clause in clauses(text)))
 
 
+def _bounds(condition: str, key: str, alias: str) -> bool:
+    """Tell whether a condition limits the key. What compares it with another column of its own row chooses no partition."""
+    if not (_COMPARES.search(condition) and _mentions(condition, key)):
+        return False
+    own = re.findall(rf'(?<![\w.])"?{re.escape(alias)}"?\."?(\w+)', _without_strings(condition))
+    return set(own) <= {key}
+
+
 def _mentions(condition: str, column: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", _without_strings(condition)) is not None
 
 
 _COMPARES = re.compile(r" (<|>|<=|>=|=) ")
-_OF_A_ROW = r"InitPlan \d|(?<![\w.])\"?[a-z_]\w*\"?\.\"?[a-z_]\w*\"?(?![\w(.])"
+_OF_A_ROW = r"InitPlan \d|(?<![\w.])(?:\"\*VALUES\*\"|\"?[a-z_]\w*\"?)\.\"?[a-z_]\w*\"?(?![\w(.])"
 
 
 def _compares_with_a_row(condition: str, key: str, *, or_parameter: bool) -> bool:
