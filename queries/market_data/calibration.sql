@@ -10,37 +10,37 @@
 -- see calibration_before_close. A YES share above the mean price says that YES was too cheap.
 -- @param start_time nullable: None asks for trades from the first one on
 -- @param end_time nullable: None asks for trades up to the last one
-WITH traded AS (
-    -- Summed by market and price first: there are few prices, and then only one look for the outcome of each.
-    SELECT
-        market_ticker,
-        yes_price,
-        count(*) AS trades,
-        sum(public_trades.count) AS contracts
-    FROM market_data.public_trades
-    WHERE created_time >= COALESCE(:start_time::timestamptz, '-infinity')
-        AND created_time < COALESCE(:end_time::timestamptz, 'infinity')
-    GROUP BY market_ticker, yes_price
+WITH outcomes AS MATERIALIZED (
+    -- The outcome of each market is looked up once; a join might read every settlement there is.
+    SELECT traded.market_ticker, final.paid
+    FROM (
+        SELECT DISTINCT market_ticker
+        FROM market_data.public_trades
+        WHERE created_time >= COALESCE(:start_time::timestamptz, '-infinity')
+            AND created_time < COALESCE(:end_time::timestamptz, 'infinity')
+    ) AS traded
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(yes_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS paid
+        FROM catalog.settlements
+        WHERE settlements.market_ticker = traded.market_ticker
+        ORDER BY settled_at DESC
+        LIMIT 1
+    ) AS final
+    WHERE final.paid IS NOT NULL
 )
 SELECT
-    (least(floor(traded.yes_price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6)
+    (least(floor(trades.yes_price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6)
         AS price_from,
-    sum(traded.trades)::bigint AS trades,
-    count(DISTINCT traded.market_ticker) AS markets,
-    (sum(traded.trades * traded.yes_price) / sum(traded.trades))::numeric(7, 6) AS mean_price,
-    (sum(traded.trades * settled.paid) / sum(traded.trades))::numeric(7, 6) AS yes_share,
-    sum(traded.contracts)::numeric(24, 2) AS contracts,
-    (sum(traded.contracts * traded.yes_price) / NULLIF(sum(traded.contracts), 0))::numeric(7, 6) AS mean_price_of_contracts,
-    (sum(traded.contracts * settled.paid) / NULLIF(sum(traded.contracts), 0))::numeric(7, 6) AS yes_share_of_contracts
-FROM traded
-CROSS JOIN LATERAL (
-    SELECT COALESCE(yes_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS paid
-    FROM catalog.settlements
-    WHERE settlements.market_ticker = traded.market_ticker
-    ORDER BY settled_at DESC
-    LIMIT 1
-) AS settled
-WHERE settled.paid IS NOT NULL
+    count(*) AS trades,
+    avg(trades.yes_price)::numeric(7, 6) AS mean_price,
+    avg(outcomes.paid)::numeric(7, 6) AS yes_share,
+    sum(trades.count)::numeric(24, 2) AS contracts,
+    (sum(trades.count * trades.yes_price) / NULLIF(sum(trades.count), 0))::numeric(7, 6) AS mean_price_of_contracts,
+    (sum(trades.count * outcomes.paid) / NULLIF(sum(trades.count), 0))::numeric(7, 6) AS yes_share_of_contracts
+FROM market_data.public_trades AS trades
+JOIN outcomes ON outcomes.market_ticker = trades.market_ticker
+WHERE trades.created_time >= COALESCE(:start_time::timestamptz, '-infinity')
+    AND trades.created_time < COALESCE(:end_time::timestamptz, 'infinity')
 GROUP BY 1
 ORDER BY 1;
 

@@ -14,26 +14,19 @@
 --
 -- Both buyers of a trade count, weighted by contracts, each in the bin of its own price; bins as in calibration. Where long shots are
 -- overpriced the return falls with the price. Trades without a known taker are left out, and void markets; an unknown fee_multiplier is 1.
-WITH traded AS (
+WITH outcomes AS MATERIALIZED (
+    -- The outcome and the fee of each market are looked up once; joins might read the whole catalogue.
     SELECT
-        market_ticker,
-        taker_side,
-        CASE taker_side WHEN 'yes' THEN yes_price ELSE no_price END AS taker_price,
-        count(*) AS trades,
-        sum(public_trades.count) AS contracts
-    FROM market_data.public_trades
-    WHERE created_time >= :start_time
-        AND created_time < :end_time
-        AND taker_side IS NOT NULL
-    GROUP BY market_ticker, taker_side, CASE taker_side WHEN 'yes' THEN yes_price ELSE no_price END
-),
-settled AS (
-    SELECT
-        traded.*,
-        CASE traded.taker_side WHEN 'yes' THEN final.yes_paid ELSE 1 - final.yes_paid END AS taker_paid,
-        0.07 * COALESCE(market.fee_multiplier, 1) * traded.taker_price * (1 - traded.taker_price) AS taker_fee,
+        traded.market_ticker,
+        final.yes_paid,
+        0.07 * COALESCE(market.fee_multiplier, 1) AS fee_rate,
         CASE market.fee_type WHEN 'quadratic_with_maker_fees' THEN 0.25 ELSE 0 END AS maker_share
-    FROM traded
+    FROM (
+        SELECT DISTINCT market_ticker
+        FROM market_data.public_trades
+        WHERE created_time >= :start_time
+            AND created_time < :end_time
+    ) AS traded
     CROSS JOIN LATERAL (
         SELECT COALESCE(yes_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS yes_paid
         FROM catalog.settlements
@@ -42,23 +35,17 @@ settled AS (
         LIMIT 1
     ) AS final
     LEFT JOIN LATERAL (
-        -- LIMIT keeps this a look into the index for each row: a join might read the whole catalogue.
-        SELECT markets.category, series.fee_type, series.fee_multiplier
+        SELECT series.fee_type, series.fee_multiplier
         FROM catalog.markets
         LEFT JOIN catalog.series ON series.series_ticker = markets.series_ticker
         WHERE markets.market_ticker = traded.market_ticker
         LIMIT 1
     ) AS market ON true
     WHERE final.yes_paid IS NOT NULL
-),
-buyers AS (
-    SELECT trades, contracts, taker_price AS price, taker_paid AS paid, taker_fee AS fee FROM settled
-    UNION ALL
-    SELECT trades, contracts, 1 - taker_price, 1 - taker_paid, taker_fee * maker_share FROM settled
 )
 SELECT
     (least(floor(price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6) AS price_from,
-    sum(trades)::bigint AS purchases,
+    count(*) AS purchases,
     sum(contracts)::numeric(24, 2) AS contracts,
     (sum(contracts * price) / NULLIF(sum(contracts), 0))::numeric(7, 6) AS mean_price,
     (sum(contracts * paid) / NULLIF(sum(contracts), 0))::numeric(7, 6) AS paid_share,
@@ -67,7 +54,23 @@ SELECT
     sum(contracts * fee)::numeric(24, 6) AS fees,
     (sum(contracts * (paid - price)) / NULLIF(sum(contracts * price), 0))::numeric(18, 6) AS return_before_fees,
     (sum(contracts * (paid - price - fee)) / NULLIF(sum(contracts * (price + fee)), 0))::numeric(18, 6) AS return_after_fees
-FROM buyers
+FROM market_data.public_trades
+JOIN outcomes ON outcomes.market_ticker = public_trades.market_ticker
+CROSS JOIN LATERAL (
+    SELECT
+        public_trades.count AS contracts,
+        CASE taker_side WHEN 'yes' THEN yes_price ELSE no_price END AS taker_price,
+        CASE taker_side WHEN 'yes' THEN outcomes.yes_paid ELSE 1 - outcomes.yes_paid END AS taker_paid,
+        outcomes.fee_rate * yes_price * no_price AS taker_fee
+) AS taken
+CROSS JOIN LATERAL (
+    VALUES
+        (taken.taker_price, taken.taker_paid, taken.taker_fee),
+        (1 - taken.taker_price, 1 - taken.taker_paid, taken.taker_fee * outcomes.maker_share)
+) AS buyers (price, paid, fee)
+WHERE created_time >= :start_time
+    AND created_time < :end_time
+    AND taker_side IS NOT NULL
 GROUP BY 1
 ORDER BY 1;
 
@@ -77,32 +80,20 @@ ORDER BY 1;
 --
 -- Returns are before fees; taker_fees and maker_fees say what those were. Category is null where the catalogue knows none. Trades without
 -- a known taker are left out, and void markets; an unknown fee_multiplier is 1.
-WITH traded AS (
+WITH outcomes AS MATERIALIZED (
+    -- The outcome and the fee of each market are looked up once; joins might read the whole catalogue.
     SELECT
-        market_ticker,
-        taker_side,
-        extract(hour FROM created_time AT TIME ZONE 'UTC')::integer AS hour,
-        count(*) AS trades,
-        sum(public_trades.count) AS contracts,
-        sum(public_trades.count * CASE taker_side WHEN 'yes' THEN yes_price ELSE no_price END) AS taker_cost,
-        sum(public_trades.count * yes_price * no_price) AS variance
-    FROM market_data.public_trades
-    WHERE created_time >= :start_time
-        AND created_time < :end_time
-        AND taker_side IS NOT NULL
-    GROUP BY market_ticker, taker_side, extract(hour FROM created_time AT TIME ZONE 'UTC')::integer
-),
-settled AS (
-    SELECT
+        traded.market_ticker,
+        final.yes_paid,
         market.category,
-        traded.hour,
-        traded.trades,
-        traded.contracts,
-        traded.taker_cost,
-        traded.contracts * CASE traded.taker_side WHEN 'yes' THEN final.yes_paid ELSE 1 - final.yes_paid END AS taker_paid,
-        0.07 * COALESCE(market.fee_multiplier, 1) * traded.variance AS taker_fees,
+        0.07 * COALESCE(market.fee_multiplier, 1) AS fee_rate,
         CASE market.fee_type WHEN 'quadratic_with_maker_fees' THEN 0.25 ELSE 0 END AS maker_share
-    FROM traded
+    FROM (
+        SELECT DISTINCT market_ticker
+        FROM market_data.public_trades
+        WHERE created_time >= :start_time
+            AND created_time < :end_time
+    ) AS traded
     CROSS JOIN LATERAL (
         SELECT COALESCE(yes_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS yes_paid
         FROM catalog.settlements
@@ -111,7 +102,6 @@ settled AS (
         LIMIT 1
     ) AS final
     LEFT JOIN LATERAL (
-        -- LIMIT keeps this a look into the index for each row: a join might read the whole catalogue.
         SELECT markets.category, series.fee_type, series.fee_multiplier
         FROM catalog.markets
         LEFT JOIN catalog.series ON series.series_ticker = markets.series_ticker
@@ -121,9 +111,9 @@ settled AS (
     WHERE final.yes_paid IS NOT NULL
 )
 SELECT
-    category,
-    hour,
-    sum(trades)::bigint AS trades,
+    outcomes.category,
+    taken.hour,
+    count(*) AS trades,
     sum(contracts)::numeric(24, 2) AS contracts,
     sum(taker_cost)::numeric(24, 6) AS taker_cost,
     sum(taker_paid)::numeric(24, 6) AS taker_paid_out,
@@ -131,11 +121,23 @@ SELECT
     (sum(taker_paid - taker_cost) / NULLIF(sum(taker_cost), 0))::numeric(18, 6) AS taker_return,
     sum(contracts - taker_cost)::numeric(24, 6) AS maker_cost,
     sum(contracts - taker_paid)::numeric(24, 6) AS maker_paid_out,
-    sum(taker_fees * maker_share)::numeric(24, 6) AS maker_fees,
+    sum(taker_fees * outcomes.maker_share)::numeric(24, 6) AS maker_fees,
     (sum(taker_cost - taker_paid) / NULLIF(sum(contracts - taker_cost), 0))::numeric(18, 6) AS maker_return
-FROM settled
-GROUP BY category, hour
-ORDER BY category NULLS LAST, hour;
+FROM market_data.public_trades
+JOIN outcomes ON outcomes.market_ticker = public_trades.market_ticker
+CROSS JOIN LATERAL (
+    SELECT
+        extract(hour FROM created_time AT TIME ZONE 'UTC')::integer AS hour,
+        public_trades.count AS contracts,
+        public_trades.count * CASE taker_side WHEN 'yes' THEN yes_price ELSE no_price END AS taker_cost,
+        public_trades.count * CASE taker_side WHEN 'yes' THEN outcomes.yes_paid ELSE 1 - outcomes.yes_paid END AS taker_paid,
+        public_trades.count * outcomes.fee_rate * yes_price * no_price AS taker_fees
+) AS taken
+WHERE created_time >= :start_time
+    AND created_time < :end_time
+    AND taker_side IS NOT NULL
+GROUP BY outcomes.category, taken.hour
+ORDER BY outcomes.category NULLS LAST, taken.hour;
 
 -- name: order_pnl(market_tickers, sides, prices, quantities, are_takers, fee_step)
 -- Profit and loss after fees of given orders held to settlement, in the order given: what a backtest or a list of fills earned.

@@ -49,32 +49,31 @@ ORDER BY market_ticker;
 --
 -- taker_dollars is what takers paid for their side; the makers paid the rest of one dollar a contract. Category is null for markets that
 -- the catalogue does not know or that have none.
-WITH traded AS (
-    SELECT
-        market_ticker,
-        (created_time AT TIME ZONE 'UTC')::date AS day,
-        count(*) AS trades,
-        sum(public_trades.count) AS contracts,
-        sum(public_trades.count * CASE taker_side WHEN 'yes' THEN yes_price WHEN 'no' THEN no_price END) AS taker_dollars
-    FROM market_data.public_trades
-    WHERE created_time >= :start_time
-        AND created_time < :end_time
-    GROUP BY market_ticker, (created_time AT TIME ZONE 'UTC')::date
+WITH categories AS MATERIALIZED (
+    -- The category of each market is looked up once; a join might read the whole catalogue.
+    SELECT traded.market_ticker, market.category
+    FROM (
+        SELECT DISTINCT market_ticker
+        FROM market_data.public_trades
+        WHERE created_time >= :start_time
+            AND created_time < :end_time
+    ) AS traded
+    LEFT JOIN LATERAL (
+        SELECT category
+        FROM catalog.markets
+        WHERE markets.market_ticker = traded.market_ticker
+        LIMIT 1
+    ) AS market ON true
 )
 SELECT
-    traded.day,
-    market.category,
-    count(*) AS markets,
-    sum(traded.trades)::bigint AS trades,
-    sum(traded.contracts)::numeric(24, 2) AS contracts,
-    sum(traded.taker_dollars)::numeric(24, 6) AS taker_dollars
-FROM traded
-LEFT JOIN LATERAL (
-    -- LIMIT keeps this a look into the index for each row: a join might read the whole catalogue.
-    SELECT category
-    FROM catalog.markets
-    WHERE markets.market_ticker = traded.market_ticker
-    LIMIT 1
-) AS market ON true
-GROUP BY traded.day, market.category
-ORDER BY traded.day, market.category NULLS LAST;
+    (created_time AT TIME ZONE 'UTC')::date AS day,
+    categories.category,
+    count(*) AS trades,
+    sum(public_trades.count)::numeric(24, 2) AS contracts,
+    sum(public_trades.count * CASE taker_side WHEN 'yes' THEN yes_price WHEN 'no' THEN no_price END)::numeric(24, 6) AS taker_dollars
+FROM market_data.public_trades
+JOIN categories ON categories.market_ticker = public_trades.market_ticker
+WHERE created_time >= :start_time
+    AND created_time < :end_time
+GROUP BY (created_time AT TIME ZONE 'UTC')::date, categories.category
+ORDER BY day, categories.category NULLS LAST;

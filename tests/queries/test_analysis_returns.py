@@ -56,7 +56,7 @@ def test_calibration_of_a_window_agrees_by_trade_and_by_contract(
         bins[bin_of(Fraction(row.yes_price))].append(row)
     expected = [
         (
-            rounded(low), len(members), len({row.market_ticker for row in members}),
+            rounded(low), len(members),
             rounded(sum((Fraction(row.yes_price) for row in members), Fraction(0)) / len(members)),
             rounded(sum((rows.paid[row.market_ticker] for row in members), Fraction(0)) / len(members)),
             sum(row.count for row in members),
@@ -198,7 +198,7 @@ def test_volume_by_category_and_utc_day_agrees(stored: tuple[psycopg.Connection,
 
     expected = [
         (
-            day, category, len({row.market_ticker for row in members}), len(members), sum(row.count for row in members),
+            day, category, len(members), sum(row.count for row in members),
             rounded(sum(map(taker_dollars, members), Fraction(0))),
         )
         for (day, category), members in sorted(groups.items(), key=lambda item: (item[0][0], item[0][1] is None, item[0][1]))
