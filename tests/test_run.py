@@ -103,6 +103,21 @@ def test_the_first_run_sets_up_and_later_ones_just_run(project: Path, tmp_path: 
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "requirements"),
+    [("check", "requirements-dev.txt"), ("generate", "requirements-dev.txt"), ("load", "requirements.txt")],
+)
+def test_who_changes_the_sql_gets_what_the_checks_ask(monkeypatch: pytest.MonkeyPatch, command: str, requirements: str) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    import run as script
+
+    asked: list[str] = []
+    monkeypatch.setattr(script, "environment", lambda name: asked.append(name) or Path("python"))
+    monkeypatch.setattr(script.os, "execv", lambda *_: None)
+    script.main([command])
+    assert asked == [requirements]
+
+
 def test_two_first_runs_at_once_set_up_once(project: Path) -> None:
     command = [sys.executable, str(project / "run.py"), "demo"]
     both = [

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -397,6 +398,21 @@ def test_the_command_says_file_and_line_and_speaks_json_and_sarif(check: Check, 
     place = result["locations"][0]["physicalLocation"]
     assert (log["version"], result["ruleId"]) == ("2.1.0", "require-concurrent-index-creation")
     assert (Path(place["artifactLocation"]["uri"]).name, place["region"]) == ("0002.change.sql", {"startLine": LINES + 2})
+
+
+def test_what_squawk_cannot_read_and_postgresql_can_is_said(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a syntax error squawk looks at nothing else in the file, so silence would look like safety."""
+    really = subprocess.run
+
+    def older_squawk(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":  # noqa: ANN401
+        done = really(command, **options)
+        said = [{"file": command[-1], "line": LINES, "message": "expected FROM", "help": None, "rule_name": "syntax-error"}]
+        done.stdout = json.dumps(said)
+        return done
+
+    monkeypatch.setattr(lint.subprocess, "run", older_squawk)
+    (finding,) = check("SELECT 1;")
+    assert (finding.rule, finding.line, "has looked for unsafe DDL nowhere" in finding.problem) == ("unread", LINES + 1, True)
 
 
 def test_without_squawk_it_says_what_to_install(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:

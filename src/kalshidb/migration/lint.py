@@ -37,6 +37,7 @@ RULES = {
     "encoding": "A file is not plain UTF-8.",
     "syntax": "PostgreSQL's grammar refuses a file.",
     "empty": "A file holds no statement.",
+    "unread": "squawk cannot read what PostgreSQL can, and has looked at nothing.",
     "split": "yoyo splits a file into other statements than PostgreSQL does.",
     "directive": "A directive of yoyo's is misspelt, misplaced or has a wrong value.",
     "transaction": "A statement cannot run in the transaction that it stands in, or ends it.",
@@ -252,6 +253,10 @@ def _judged(file: SqlFile, said: dict[str, Any], made: _Folder) -> Iterator[Find
     rule, line = str(said["rule_name"]), int(said["line"]) + 1
     statement = next((one for one in reversed(file.statements) if one.line <= line), None)
     at, advice = shown(file.path), " ".join(str(said.get("help") or "see docs/for-dbas.md").split())
+    if rule == "syntax-error":  # PostgreSQL's own grammar has read the file
+        problem = f"squawk cannot read this ({said['message']}), so it has looked for unsafe DDL nowhere in this file"
+        yield Finding(at, line, "unread", "", problem, "write it another way, or look yourself and say so in an ignore")
+        return
     if statement is None:
         yield Finding(at, line, rule, "", str(said["message"]), advice)
         return
