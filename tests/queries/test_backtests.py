@@ -95,7 +95,7 @@ def test_a_total_that_is_not_the_sum_of_the_trades_is_refused(markets: psycopg.C
     run = begin(markets)
     backtest.insert_trades(markets, [trade(run, pnl="1.5")])
     for wrong in ({"total_pnl": Decimal("1.500001")}, {"num_trades": 2}):
-        with pytest.raises(psycopg.errors.CheckViolation, match="does not add up.*are 1 and sum to 1.5") as refused:
+        with pytest.raises(psycopg.errors.CheckViolation, match=r"does not add up.*are 1 and sum to 1.5") as refused:
             finish(markets, run, **wrong)
         assert refused.value.diag.constraint_name == "runs_totals"
     assert status(markets, run) == "running"

@@ -1,6 +1,9 @@
 """Checkpoints of backfills, loads and their dead processes, and what could not be stored."""
 
 import hashlib
+import subprocess
+import sys
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,11 +18,14 @@ JOB = {"job_name": "event_candlesticks_1m", "series_ticker": "KXHIGHNY", "event_
 
 
 def begin(pg: psycopg.Connection, start: datetime = NOON, end: datetime = NOON + DAY, **job: str) -> BackfillCheckpoint:
-    return ops.begin_checkpoint(pg, **(JOB | job), window_start_ts=start, window_end_ts=end)
+    found = ops.begin_checkpoint(pg, **(JOB | job), window_start_ts=start, window_end_ts=end)
+    assert found is not None
+    return found
 
 
 def advance(pg: psycopg.Connection, to: datetime) -> int:
-    return ops.advance_checkpoint(pg, **JOB, fetched_through=to)
+    found = ops.checkpoint(pg, **JOB)
+    return ops.advance_checkpoint(pg, **JOB, attempts=found.attempts if found else 1, fetched_through=to)
 
 
 def now(pg: psycopg.Connection) -> BackfillCheckpoint:
@@ -38,7 +44,7 @@ def test_a_backfill_begins_advances_and_succeeds(pg: psycopg.Connection) -> None
     assert moved.fetched_through == NOON + HOUR
     assert moved.last_success_ts is not None
     assert moved.updated_at > new.updated_at
-    assert ops.succeed_checkpoint(pg, **JOB) == 1
+    assert ops.succeed_checkpoint(pg, **JOB, attempts=1) == 1
     done = now(pg)
     assert (done.status, done.fetched_through, done.error) == ("success", NOON + DAY, None)
 
@@ -52,7 +58,8 @@ def test_a_checkpoint_never_moves_backwards(pg: psycopg.Connection) -> None:
 
 def test_a_checkpoint_that_was_never_begun_cannot_be_moved(pg: psycopg.Connection) -> None:
     assert advance(pg, NOON) == 0
-    assert ops.succeed_checkpoint(pg, **JOB) == ops.fail_checkpoint(pg, **JOB, error="x") == 0
+    assert ops.succeed_checkpoint(pg, **JOB, attempts=1) == ops.fail_checkpoint(pg, **JOB, attempts=1, error="x") == 0
+    assert ops.note_checkpoint(pg, **JOB, notes="x") == 0
 
 
 def test_a_checkpoint_stays_inside_its_window(pg: psycopg.Connection) -> None:
@@ -64,7 +71,7 @@ def test_a_checkpoint_stays_inside_its_window(pg: psycopg.Connection) -> None:
 def test_a_failure_keeps_what_was_fetched_and_a_new_attempt_forgets_the_error(pg: psycopg.Connection) -> None:
     begin(pg)
     advance(pg, NOON + HOUR)
-    ops.fail_checkpoint(pg, **JOB, error="HTTP 500")
+    ops.fail_checkpoint(pg, **JOB, attempts=1, error="HTTP 500")
     failed = now(pg)
     assert (failed.status, failed.error, failed.fetched_through) == ("failed", "HTTP 500", NOON + HOUR)
     again = begin(pg)
@@ -75,7 +82,7 @@ def test_a_failure_keeps_what_was_fetched_and_a_new_attempt_forgets_the_error(pg
 def test_an_attempt_that_fetched_nothing_is_begun_again_with_nothing_fetched(pg: psycopg.Connection, status: str) -> None:
     begin(pg)
     if status == "failed":
-        ops.fail_checkpoint(pg, **JOB, error="HTTP 500")
+        ops.fail_checkpoint(pg, **JOB, attempts=1, error="HTTP 500")
     assert begin(pg).fetched_through is None
     assert begin(pg, end=NOON + 2 * DAY).fetched_through is None
 
@@ -110,10 +117,83 @@ def test_what_did_not_end_well_is_resumed_the_longest_untouched_first(pg: psycop
     for event in "ABCD":
         begin(pg, event_ticker=event)
     begin(pg, job_name="another")
-    ops.succeed_checkpoint(pg, **(JOB | {"event_ticker": "B"}))
-    ops.fail_checkpoint(pg, **(JOB | {"event_ticker": "C"}), error="x")
-    ops.advance_checkpoint(pg, **(JOB | {"event_ticker": "A"}), fetched_through=NOON)
-    assert [row.event_ticker for row in ops.checkpoints_to_resume(pg, job_name=JOB["job_name"])] == ["D", "C", "A"]
+    ops.succeed_checkpoint(pg, **(JOB | {"event_ticker": "B"}), attempts=1)
+    ops.fail_checkpoint(pg, **(JOB | {"event_ticker": "C"}), attempts=1, error="x")
+    ops.advance_checkpoint(pg, **(JOB | {"event_ticker": "A"}), attempts=1, fetched_through=NOON)
+    left = lambda: [row.event_ticker for row in ops.checkpoints_to_resume(pg, job_name=JOB["job_name"])]  # noqa: E731
+    assert left() == ["C"], "A and D are at work"
+    pg.execute("SELECT pg_advisory_unlock_all()")
+    assert left() == ["D", "C", "A"]
+
+
+def test_two_connections_never_own_one_checkpoint(database_url: str) -> None:
+    connect = lambda: psycopg.connect(database_url, autocommit=True)  # noqa: E731
+    window = {"window_start_ts": NOON, "window_end_ts": NOON + DAY}
+    with connect() as second:
+        first = connect()
+        owned = begin(first)
+        assert begin(first).attempts == 2, "the owner may begin anew"
+        assert ops.begin_checkpoint(second, **JOB, **window) is None
+        assert now(second).attempts == 2, "who does not get it changes nothing"
+        assert ops.begin_checkpoint(second, **(JOB | {"event_ticker": "another"}), **window) is not None
+        assert ops.succeed_checkpoint(first, **JOB, attempts=2) == 1
+        taken = ops.begin_checkpoint(second, **JOB, **window)
+        assert taken is not None, "given up, although the first connection lives"
+        # The first one is late: what it notes is not its business any more.
+        assert ops.advance_checkpoint(first, **JOB, attempts=owned.attempts, fetched_through=NOON + HOUR) == 0
+        assert ops.fail_checkpoint(first, **JOB, attempts=2, error="x") == 0
+        first.close()
+        assert (now(second).status, now(second).attempts) == ("running", 3)
+        assert ops.note_checkpoint(second, **JOB, notes="by hand") == 1
+        assert now(second).notes == "by hand"
+
+
+WORKER = """
+import sys
+from datetime import UTC, datetime, timedelta
+import psycopg
+from kalshidb.queries import ops
+job = dict(job_name="j", series_ticker="S", event_ticker="E")
+start = datetime(2026, 7, 1, tzinfo=UTC)
+with psycopg.connect(sys.argv[1], autocommit=True) as conn:
+    for _ in sys.stdin:
+        owned = ops.begin_checkpoint(conn, **job, window_start_ts=start, window_end_ts=start + timedelta(days=1))
+        if owned is None:
+            print("refused", flush=True)
+            continue
+        hour = timedelta(hours=owned.attempts)
+        ops.advance_checkpoint(conn, **job, attempts=owned.attempts, fetched_through=start + hour)
+        print(owned.attempts, owned.fetched_through, flush=True)
+"""
+
+
+def test_of_two_processes_one_owns_a_checkpoint_and_the_other_takes_it_when_that_one_is_killed(database_url: str) -> None:
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", WORKER, database_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(worker: subprocess.Popen[str]) -> str:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write("begin\n")
+        worker.stdin.flush()
+        return worker.stdout.readline().strip()
+
+    with start() as first, start() as second:
+        try:
+            assert ask(first) == "1 None"
+            assert [ask(second) for _ in range(3)] == ["refused"] * 3
+            first.kill()
+            first.wait()
+            # The server notices that the process is gone as soon as the kernel has closed its socket.
+            deadline = time.monotonic() + 10
+            while (said := ask(second)) == "refused" and time.monotonic() < deadline:
+                pass
+            assert said == "2 2026-07-01 01:00:00+00:00", "what the killed one had fetched stays fetched"
+        finally:
+            first.kill()
+            second.kill()
 
 
 def run(pg: psycopg.Connection, source: str = "files") -> int:
@@ -238,7 +318,8 @@ def test_open_refusals_can_be_searched(pg: psycopg.Connection) -> None:
 
 async def test_checkpoints_and_refusals_work_asynchronously(apg: psycopg.AsyncConnection) -> None:
     begun = await ops.begin_checkpoint(apg, **JOB, window_start_ts=NOON, window_end_ts=NOON + DAY)
-    assert await ops.advance_checkpoint(apg, **JOB, fetched_through=NOON + HOUR) == 1
+    assert begun is not None
+    assert await ops.advance_checkpoint(apg, **JOB, attempts=begun.attempts, fetched_through=NOON + HOUR) == 1
     assert (await ops.checkpoint(apg, **JOB)).attempts == begun.attempts  # type: ignore[union-attr]
     assert (await ops.upsert_rejected_payloads(apg, [rejected()])).written == 1
     number = await ops.begin_ingest_run(apg, source="files")

@@ -327,7 +327,9 @@ def _with_positions(body: str, declared: tuple[str, ...], begin: Place, name: st
     return sql
 
 
-def _with_directives(source: StatementSource, directives: list[tuple[str, re.Match[str], Place]]) -> StatementSource:
+def _with_directives(  # noqa: PLR0912  (a branch a directive)
+    source: StatementSource, directives: list[tuple[str, re.Match[str], Place]]
+) -> StatementSource:
     cardinality, bulk, internal, plan = source.cardinality, None, False, None
     paired: tuple[str, ...] = ()
     steps: dict[str, list[str]] = {"before": [], "after": []}
