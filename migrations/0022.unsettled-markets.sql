@@ -4,7 +4,7 @@
 -- other meanwhile; a synchronisation asks by name for each that its lists have left out. Those are few among millions that have settled.
 -- Locks: SHARE on catalog.markets while the index is built, some seconds for a million markets: writers of markets wait.
 -- Undo: drops the index.
--- depends: 0020.ingestion-audit
+-- depends: 0021.catalogue-searches
 
 -- lint: ignore require-concurrent-index-creation: the catalogue is small next to market data, and a transaction undoes it whole
 -- Serves catalog.unsettled_markets.
