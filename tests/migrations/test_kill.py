@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kalshidb.migration import DataLoss, Options, migrate, rollback, status
+from kalshidb.migration import DataLoss, MigrationError, Options, migrate, rollback, status
 from kalshidb.migration.folder import Folder, read_folder
 from kalshidb.postgres import yoyo_url
 from kalshidb.sqlfiles import sql_dir
@@ -430,3 +430,38 @@ def test_waiting_for_another_does_not_hold_up_its_index(empty_database: str, tmp
         wait_for(empty_database, "SELECT FROM pg_stat_activity WHERE query LIKE '%try_advisory%' HAVING count(*) >= 3")
         writer.commit()
     assert [ended(process) for process in processes] == [0] * 4
+
+
+@pytest.mark.parametrize("header", ["", "-- transactional: false\n"])
+def test_a_lost_connection_is_named_and_the_next_one_goes_on(empty_database: str, tmp_path: Path, header: str) -> None:
+    (tmp_path / "1.a.sql").write_text(f"{header}CREATE TABLE a ();\nSELECT pg_terminate_backend(pg_backend_pid());")
+    with pytest.raises(
+        MigrationError, match=r"1\.a: the connection was lost \(terminating connection due to administrator command\)"
+    ):
+        migrate(empty_database, tmp_path)
+    (tmp_path / "1.a.sql").write_text(f"{header}CREATE TABLE a ();\nSELECT 1;")
+    assert migrate(empty_database, tmp_path) == ["1.a"]
+    at_rest(empty_database, read_folder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["CREATE TABLE b ();\nSELECT pg_sleep(60);", "-- transactional: false\nCREATE INDEX CONCURRENTLY i ON a (x);"]
+)
+def test_an_interrupt_ends_it_at_once_and_leaves_no_lock(empty_database: str, tmp_path: Path, text: str) -> None:
+    (tmp_path / "1.a.sql").write_text("CREATE TABLE a (x integer);")
+    migrate(empty_database, tmp_path)
+    (tmp_path / "2.b.sql").write_text(text)
+    with psycopg.connect(empty_database) as writer:
+        writer.execute("INSERT INTO a VALUES (1)")
+        process = fork(lambda: migrate(empty_database, tmp_path))
+        wait_for(
+            empty_database,
+            f"SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{text[-12:-1]}%' AND pid <> pg_backend_pid()",
+        )
+        os.kill(process, signal.SIGINT)
+        assert ended(process) == 1
+    with psycopg.connect(empty_database) as looking:
+        assert looking.execute("SELECT FROM yoyo_lock").fetchall() == []
+    (tmp_path / "2.b.sql").write_text(text.replace("60", "0"))
+    assert migrate(empty_database, tmp_path) == ["2.b"]
+    at_rest(empty_database, read_folder(tmp_path))

@@ -170,9 +170,21 @@ class Session:
         )
 
     @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction of yoyo's backend, whose end does not hide why a connection was lost."""
+        self.backend.begin()
+        try:
+            yield
+        except BaseException:
+            if not self.connection.closed:
+                self.backend.rollback()
+            raise
+        self.backend.commit()
+
+    @contextmanager
     def _noting(self) -> Iterator[None]:
         """A transaction about yoyo's tables and ours, whatever a migration has set meanwhile."""
-        with self.backend.transaction():
+        with self._transaction():
             self._as_at_first()
             yield
 
@@ -190,24 +202,20 @@ class Session:
         check: Callable[[], None],
     ) -> bool:
         """Do it as one transaction, marks included."""
-        try:
-            with self.backend.transaction():
-                self._hold_yoyo_lock()
-                if self._is_done(migration, direction):
-                    bookkeeping.drop_yoyo_lock(self.connection, self.pid)
-                    return False
-                prepare()
-                ours = self._transaction_number()
-                for number, step in enumerate(migration.steps(direction), 1):
-                    self._run(migration, direction, step, number)
-                self._still_ours(migration, ours)
-                check()
-                self._as_at_first()
-                self._mark(migration, direction, begun, hooks)
+        with self._transaction():
+            self._hold_yoyo_lock()
+            if self._is_done(migration, direction):
                 bookkeeping.drop_yoyo_lock(self.connection, self.pid)
-        finally:
-            if not self.connection.closed and self.connection.info.transaction_status is not TransactionStatus.IDLE:
-                self.backend.rollback()
+                return False
+            prepare()
+            ours = self._transaction_number()
+            for number, step in enumerate(migration.steps(direction), 1):
+                self._run(migration, direction, step, number)
+            self._still_ours(migration, ours)
+            check()
+            self._as_at_first()
+            self._mark(migration, direction, begun, hooks)
+            bookkeeping.drop_yoyo_lock(self.connection, self.pid)
         return True
 
     def _transaction_number(self) -> int:
@@ -242,7 +250,7 @@ class Session:
     def mark(self, migration: Migration, *, is_marked: bool) -> None:
         """Mark a migration as applied, with the hash of its file, without running it."""
         self._wait_for_yoyo()
-        with self.backend.transaction():
+        with self._transaction():
             self._hold_yoyo_lock()
             if not is_marked:
                 self.backend.mark_one(migration.yoyo)
@@ -258,7 +266,7 @@ class Session:
             if not hook.transactional:
                 for number, step in steps:
                     self._run(hook, "apply", step, number)
-            with self.backend.transaction():
+            with self._transaction():
                 for number, step in steps:  # those of a hook without transaction are used up
                     self._run(hook, "apply", step, number)
                 self._as_at_first()
@@ -285,10 +293,13 @@ class Session:
         except PASSING:
             raise
         except psycopg.DatabaseError as error:
-            if step.ignores_errors:
+            if step.ignores_errors and not self.connection.closed:
                 return
             if self.connection.closed:
-                raise
+                raise Interrupted(
+                    f"{migration.id}: the connection was lost ({_first_line(error)}); what was not finished the server takes back. "
+                    "Run this again"
+                ) from error
             raise Interrupted(_refusal(migration, direction, step, number, error)) from error
 
     # Statement by statement
@@ -297,7 +308,7 @@ class Session:
         """Do it outside of a transaction, so that a rerun can go on wherever it is broken off."""
         units = _units(migration.steps(direction))
         intent = self._resume(migration, direction, units)
-        with self.backend.transaction():
+        with self._transaction():
             self._hold_yoyo_lock()
             if intent.done == 0 and self._is_done(migration, direction):
                 bookkeeping.drop_yoyo_lock(self.connection, self.pid)
@@ -355,7 +366,7 @@ class Session:
             intent, done=position + 1, attempting=False, indexes_before=(), content_sha256=_hash(units[: position + 1])
         )
         if unit.fits_in_transaction:
-            with self.backend.transaction():
+            with self._transaction():
                 self._run_unit(migration, direction, unit, position)
                 self._as_at_first()
                 bookkeeping.put_intent(self.connection, after)
@@ -677,7 +688,7 @@ def _make_tables(session: Session) -> None:
         while not bookkeeping.has_yoyo_tables(connection) or not all(bookkeeping.exists(connection, table) for table in ours):
             session._wait_for_yoyo()
             try:
-                with backend.transaction():
+                with session._transaction():
                     session._hold_yoyo_lock()
                     if not bookkeeping.has_yoyo_tables(connection):
                         internalmigrations.upgrade(backend)
