@@ -291,10 +291,16 @@ ORDER BY market_ticker;
 
 -- name: stub_events_of_markets(retrieved_since)
 -- Events that are known by ticker only although a market of theirs was described since a moment: to be asked for one by one.
-SELECT DISTINCT events.event_ticker
+SELECT events.event_ticker
 FROM catalog.events
-JOIN catalog.markets ON markets.event_ticker = events.event_ticker
+-- One look into the index for each stub; a join might read all markets.
+CROSS JOIN LATERAL (
+    SELECT
+    FROM catalog.markets
+    WHERE markets.event_ticker = events.event_ticker
+        AND NOT markets.is_stub
+        AND markets.retrieved_at >= :retrieved_since
+    LIMIT 1
+) AS described
 WHERE events.is_stub
-    AND NOT markets.is_stub
-    AND markets.retrieved_at >= :retrieved_since
 ORDER BY events.event_ticker;

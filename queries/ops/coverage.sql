@@ -24,8 +24,8 @@ WHERE NOT stored.covered @> EXCLUDED.covered;
 -- name: coverage(kind, period_interval_minutes, start_ts, end_ts, series_ticker, event_ticker, market_ticker)
 -- What is stored and what is missing of [start_ts, end_ts), by market.
 --
--- Wanted of a market is the part of the range in which it was open, and for candlesticks one period more: the last one ends a period
--- after the close. What was fetched of all markets together counts for each. Markets without any part in the range are left out; so
+-- Wanted of a market is the part of the range in which it was open, and a second more, or for candlesticks a period and a second: the
+-- last one may end a period after the close, and a day may have 25 hours. What was fetched of all markets together counts for each. Markets without any part in the range are left out; so
 -- are stubs that were never open as far as is known. Null for series, event and market means any.
 -- @param series_ticker nullable: null means any series
 -- @param event_ticker nullable: null means any event
@@ -34,24 +34,32 @@ WHERE NOT stored.covered @> EXCLUDED.covered;
 -- @column covered not null: made of ranges that are not
 -- @column missing not null: made of ranges that are not
 -- @plan a report over the catalogue: without a filter every market is looked at
-WITH wanted AS (
+WITH asked AS (
+    SELECT
+        :start_ts::timestamptz AS start_ts,
+        :end_ts::timestamptz AS end_ts,
+        make_interval(
+            mins => :period_interval_minutes::integer + CASE WHEN :period_interval_minutes = 1440 THEN 60 ELSE 0 END, secs => 1
+        ) AS beyond_close
+),
+wanted AS (
     SELECT
         markets.market_ticker,
         markets.series_ticker,
         markets.event_ticker,
         markets.status,
         tstzrange(
-            greatest(markets.open_time, :start_ts::timestamptz),
-            least(markets.close_time + make_interval(mins => :period_interval_minutes::integer), :end_ts::timestamptz)
+            greatest(markets.open_time, asked.start_ts), least(markets.close_time + asked.beyond_close, asked.end_ts)
         ) AS span
-    FROM catalog.markets
+    FROM asked
+    CROSS JOIN catalog.markets
     WHERE (:series_ticker::text IS NULL OR markets.series_ticker = :series_ticker)
         AND (:event_ticker::text IS NULL OR markets.event_ticker = :event_ticker)
         AND (:market_ticker::text IS NULL OR markets.market_ticker = :market_ticker)
-        AND markets.open_time < :end_ts
-        AND markets.close_time + make_interval(mins => :period_interval_minutes::integer) > :start_ts
-        AND greatest(markets.open_time, :start_ts)
-            < least(markets.close_time + make_interval(mins => :period_interval_minutes::integer), :end_ts)
+        AND greatest(markets.open_time, asked.start_ts) < least(markets.close_time + asked.beyond_close, asked.end_ts)
+        -- greatest and least pass over nulls: a market that was never open as far as is known has no span.
+        AND markets.open_time IS NOT NULL
+        AND markets.close_time IS NOT NULL
 ),
 known AS (
     SELECT
@@ -82,3 +90,18 @@ SELECT
     tstzmultirange(span) - covered AS missing
 FROM known
 ORDER BY series_ticker NULLS LAST, event_ticker NULLS LAST, market_ticker;
+
+-- name: tape_gaps(start_ts, end_ts)
+-- What of [start_ts, end_ts) is missing of the tape of all markets together, oldest first.
+-- @column gap_from not null: a gap lies within two bounds
+-- @column gap_until not null: a gap lies within two bounds
+WITH known AS (
+    SELECT COALESCE(
+        (SELECT covered FROM ops.coverage WHERE market_ticker = '' AND kind = 'trades' AND period_interval_minutes = 0),
+        tstzmultirange()
+    ) AS covered
+)
+SELECT lower(gap) AS gap_from, upper(gap) AS gap_until
+FROM known
+CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(:start_ts::timestamptz, :end_ts::timestamptz)) - known.covered) AS gap
+ORDER BY lower(gap);

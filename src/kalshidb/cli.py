@@ -26,6 +26,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from kalshidb import __version__, checks, cli_ingest, cli_migrations, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
+from kalshidb.ingest.backfill import BackfillError
 from kalshidb.ingest.intake import FILE, Intake, Report
 from kalshidb.ingest.load import find_files, load_files, shown_path
 from kalshidb.ingest.sync import SyncError
@@ -79,6 +80,7 @@ def main() -> None:
         StatementError,
         MigrationError,
         SyncError,
+        BackfillError,
     ) as error:
         _fail(str(error))
     except OSError as error:
@@ -140,10 +142,17 @@ cli_migrations.register(app)
 
 
 @contextmanager
+def _address() -> Iterator[str]:
+    """Give the address of a database that has the schema."""
+    with postgres.database() as database:
+        _migrated(database.url, embedded=database.embedded)
+        yield database.url
+
+
+@contextmanager
 def _store() -> Iterator[psycopg.Connection[Any]]:
     """Give a connection in autocommit mode to a database that has the schema."""
-    with postgres.database() as database, postgres.connect(database.url, autocommit=True) as conn:
-        _migrated(database.url, embedded=database.embedded)
+    with _address() as address, postgres.connect(address, autocommit=True) as conn:
         yield conn
 
 
@@ -483,4 +492,4 @@ def generate(
         out.print("nothing changed")
 
 
-cli_ingest.register(app, _store, _print_run)
+cli_ingest.register(app, _address, _print_run)

@@ -1,26 +1,44 @@
-"""The commands that ask the exchange: `kalshidb sync-markets`. Thin, as kalshidb.cli is: they read arguments, call kalshidb.ingest
-and print. Registered by kalshidb.cli, which turns errors into one line.
+"""The commands that ask the exchange: `kalshidb sync-markets`, `backfill`, `coverage`. Thin, as kalshidb.cli is: they read
+arguments, call kalshidb.ingest and print. Registered by kalshidb.cli, which turns errors into one line.
 """
 
+import dataclasses
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 import typer
+from psycopg.types.range import Range
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kalshidb import postgres
 from kalshidb.exchange.client import BASE_URL, KEYLESS, ExchangeClient, RateLimit
+from kalshidb.ingest.backfill import BackfillScope, Kind, backfill, estimate, total_of
 from kalshidb.ingest.intake import Intake, Report
 from kalshidb.ingest.sync import STATUSES, UNSETTLED, SyncScope, sync_markets
+from kalshidb.models.ops import CoverageRow
+from kalshidb.queries import ops
 from kalshidb.settings import Settings, SettingsError
 
+out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Store = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+From = Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="Begin of the span, UTC.")]
+To = Annotated[datetime | None, typer.Option("--to", formats=MOMENTS, help="End of the span, UTC, exclusive; default: now.")]
+OneSeries = Annotated[str | None, typer.Option("--series", help="Only markets of this series.")]
+OneEvent = Annotated[str | None, typer.Option("--event", help="Only markets of this event.")]
+OneMarket = Annotated[str | None, typer.Option("--market", help="Only this market.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=32, help="Threads that share the work; other processes may, too.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many requests it would take; the exchange is not asked.")]
+FAILED = 1
+
+Address = Callable[[], AbstractContextManager[str]]
 Printer = Callable[[Report, float, bool], None]
 FullSpeed = Annotated[
     bool, typer.Option("--full-speed", help="Ask as fast as answers come: for a simulated exchange, never for the real one.")
@@ -28,12 +46,12 @@ FullSpeed = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def register(app: typer.Typer, store: Store, print_report: Printer) -> None:
+def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
     """Add the commands to the application.
 
     Args:
         app: where to.
-        store: gives a connection in autocommit mode to a migrated database.
+        address: gives the address of a migrated database, which is there as long as the block.
         print_report: prints what a run did, and ends with the status for rejects.
     """
 
@@ -63,12 +81,164 @@ def register(app: typer.Typer, store: Store, print_report: Printer) -> None:
         begun = time.monotonic()
         with (
             exchange_client(full_speed=full_speed) as client,
-            store() as conn,
+            address() as url,
+            postgres.connect(url, autocommit=True) as conn,
             Intake(conn, f"sync-markets {client.base_url}", origin="poll") as intake,
             _walk_progress(as_json) as (step, page),
         ):
             sync_markets(client, conn, intake, scope, on_step=step, on_page=page)
         print_report(intake.report, time.monotonic() - begun, as_json)
+
+    backfill_app = typer.Typer(help="Fetch history that is missing, completely and once.", no_args_is_help=True)
+    app.add_typer(backfill_app, name="backfill")
+
+    @backfill_app.command("candles")
+    def backfill_candles(
+        *,
+        start: From,
+        end: To = None,
+        interval: Annotated[int, typer.Option("--interval", help="Length in minutes: 1, 60 or 1440.")] = 60,
+        series: OneSeries = None,
+        event: OneEvent = None,
+        market: OneMarket = None,
+        workers: Workers = 1,
+        dry_run: DryRun = False,
+        full_speed: FullSpeed = False,
+        as_json: AsJson = False,
+    ) -> None:
+        """Fetch candlesticks of the markets that the catalogue has (`kalshidb sync-markets` first)."""
+        scope = BackfillScope("candlesticks", _aware(start), _aware(end), interval, series, event, market)
+        _backfill(scope, address, workers, dry_run=dry_run, full_speed=full_speed, as_json=as_json, print_report=print_report)
+
+    @backfill_app.command("trades")
+    def backfill_trades(
+        *,
+        start: From,
+        end: To = None,
+        series: OneSeries = None,
+        event: OneEvent = None,
+        market: OneMarket = None,
+        workers: Workers = 1,
+        dry_run: DryRun = False,
+        full_speed: FullSpeed = False,
+        as_json: AsJson = False,
+    ) -> None:
+        """Fetch public trades; without a series, event or market those of the whole exchange."""
+        scope = BackfillScope("trades", _aware(start), _aware(end), 0, series, event, market)
+        _backfill(scope, address, workers, dry_run=dry_run, full_speed=full_speed, as_json=as_json, print_report=print_report)
+
+    @app.command()
+    def coverage(
+        *,
+        start: From,
+        end: To = None,
+        kind: Annotated[Kind, typer.Option("--kind", help="candlesticks or trades.")] = "candlesticks",
+        interval: Annotated[int, typer.Option("--interval", help="Length of candlesticks in minutes: 1, 60 or 1440.")] = 60,
+        series: OneSeries = None,
+        event: OneEvent = None,
+        market: OneMarket = None,
+        missing: Annotated[bool, typer.Option("--missing", help="Only markets of which something is missing.")] = False,
+        as_json: AsJson = False,
+    ) -> None:
+        """Say what is stored completely and what is missing, by market; from what was fetched to its end, not from guesses."""
+        scope = BackfillScope(kind, _aware(start), _aware(end), interval if kind == "candlesticks" else 0, series, event, market)
+        with address() as url, postgres.connect(url, autocommit=True) as conn:
+            rows = ops.coverage(
+                conn,
+                kind=scope.kind,
+                period_interval_minutes=scope.period_minutes,
+                start_ts=scope.start,
+                end_ts=scope.end,
+                series_ticker=series,
+                event_ticker=event,
+                market_ticker=market,
+            )
+        shown = [row for row in rows if row.missing or not missing]
+        if as_json:
+            print(json.dumps([_coverage_json(row) for row in shown], indent=2))  # noqa: T201  (machines want no wrapping)
+            return
+        for row in shown:
+            share = 1 - _length(row.missing) / _length([row.wanted])
+            gaps = ", ".join(f"{gap.lower:%Y-%m-%d %H:%M} to {gap.upper:%Y-%m-%d %H:%M}" for gap in row.missing)
+            out.print(f"{row.market_ticker}  {share:.0%}{f'  missing {gaps}' if gaps else ''}", markup=False)
+        complete = sum(not row.missing for row in rows)
+        out.print(f"{len(rows):,} markets, {complete:,} complete", style="dim")
+
+
+def _backfill(
+    scope: BackfillScope, address: Address, workers: int, *, dry_run: bool, full_speed: bool, as_json: bool, print_report: Printer
+) -> None:
+    begun = time.monotonic()
+    if dry_run:
+        with address() as url, postgres.connect(url, autocommit=True) as conn:
+            found = estimate(conn, scope)
+        if as_json:
+            print(json.dumps(dataclasses.asdict(found), indent=2))  # noqa: T201  (machines want no wrapping)
+            return
+        rows = "" if found.most_rows is None else f", at most {found.most_rows:,} rows (periods in which nothing moved have none)"
+        out.print(f"{found.requests:,} requests or more for {found.markets:,} markets in {found.pieces:,} events{rows}")
+        return
+    with exchange_client(full_speed=full_speed) as client, address() as url, _span_progress(as_json) as (total, window):
+        outcome = backfill(
+            client,
+            lambda: postgres.connect(url, autocommit=True),
+            scope,
+            workers=workers,
+            on_total=total,
+            on_window=window,
+        )
+    for ticker in sorted(outcome.unknown):
+        err.print(f"no tier of the exchange has {ticker}", style="yellow", markup=False)
+    for event, reason in outcome.failed.items():
+        err.print(f"{event}: {reason}", style="red", markup=False)
+    if outcome.left_to_others:
+        err.print(f"{outcome.left_to_others:,} events are being fetched by others", style="dim")
+    print_report(total_of(outcome.reports), time.monotonic() - begun, as_json)
+    if outcome.failed:
+        raise typer.Exit(FAILED)
+
+
+def _aware(moment: datetime | None) -> datetime:
+    """Return a moment of the command line as UTC; None is now."""
+    return datetime.now(UTC) if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+def _length(spans: Iterable[Range[datetime]]) -> timedelta:
+    return sum(((span.upper - span.lower) for span in spans if span.upper and span.lower), timedelta())
+
+
+def _coverage_json(row: CoverageRow) -> dict[str, Any]:
+    def spans(ranges: Iterable[Range[datetime]]) -> list[list[str]]:
+        return [[span.lower.isoformat(), span.upper.isoformat()] for span in ranges if span.lower and span.upper]
+
+    return {
+        "market_ticker": row.market_ticker,
+        "event_ticker": row.event_ticker,
+        "series_ticker": row.series_ticker,
+        "wanted": spans([row.wanted])[0],
+        "covered": spans(row.covered),
+        "missing": spans(row.missing),
+    }
+
+
+@contextmanager
+def _span_progress(quiet: bool) -> Iterator[tuple[Callable[[timedelta], None], Callable[[timedelta, int], None]]]:
+    """Show on a terminal how much of the missing spans is fetched, how fast objects come, and how long it will take."""
+    with Progress(
+        TextColumn("backfill"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[objects]:,} objects"),
+        TextColumn("{task.fields[rate]:,.0f}/s"), TimeRemainingColumn(),
+        console=err, transient=True, disable=quiet or not err.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("backfill", total=None, objects=0, rate=0.0)
+        begun, objects = time.monotonic(), 0
+
+        def window(span: timedelta, count: int) -> None:
+            nonlocal objects
+            objects += count
+            rate = objects / max(time.monotonic() - begun, 0.001)
+            progress.update(task, advance=span.total_seconds(), objects=objects, rate=rate)
+
+        yield lambda total: progress.update(task, total=max(total.total_seconds(), 1)), window
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from kalshidb.queries import catalog, ops
 DAY0 = datetime(2026, 11, 1, tzinfo=UTC)
 
 
+SECOND = 1 / 3600
+
+
 def at(hours: float) -> datetime:
     return DAY0 + timedelta(hours=hours)
 
@@ -58,9 +61,9 @@ def open_from_2_to_20(pg: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 def test_nothing_fetched_is_all_missing_and_ends_a_period_after_the_close(open_from_2_to_20: psycopg.Connection[Any]) -> None:
     first, second = asked(open_from_2_to_20, 0, 48)
     assert (first.market_ticker, second.market_ticker) == ("KXA-1", "KXA-2")
-    assert first.wanted == TimestamptzRange(at(2), at(21))
+    assert first.wanted == TimestamptzRange(at(2), at(21 + SECOND))
     assert first.covered == spans()
-    assert first.missing == spans((2, 21))
+    assert first.missing == spans((2, 21 + SECOND))
 
 
 def test_spans_grow_together_and_leave_holes(open_from_2_to_20: psycopg.Connection[Any]) -> None:
@@ -69,7 +72,7 @@ def test_spans_grow_together_and_leave_holes(open_from_2_to_20: psycopg.Connecti
     assert covered(conn, 8, 10) == 1
     (row,) = asked(conn, 0, 48, market="KXA-1")
     assert row.covered == spans((2, 5), (8, 10))
-    assert row.missing == spans((5, 8), (10, 21))
+    assert row.missing == spans((5, 8), (10, 21 + SECOND))
     assert covered(conn, 5, 8) == 1
     (row,) = asked(conn, 0, 48, market="KXA-1")
     assert row.covered == spans((2, 10))
@@ -87,9 +90,9 @@ def test_intervals_and_kinds_are_apart(open_from_2_to_20: psycopg.Connection[Any
     conn = open_from_2_to_20
     covered(conn, 0, 48, minutes=60)
     (row,) = asked(conn, 0, 48, minutes=1, market="KXA-1")
-    assert row.missing == TimestamptzMultirange([TimestamptzRange(at(2), at(20) + timedelta(minutes=1))])
+    assert row.missing == spans((2, 20 + 61 * SECOND))
     (row,) = asked(conn, 0, 48, minutes=0, market="KXA-1")
-    assert row.missing == spans((2, 20))
+    assert row.missing == spans((2, 20 + SECOND))
 
 
 def test_the_whole_tape_counts_for_each_market(open_from_2_to_20: psycopg.Connection[Any]) -> None:
@@ -97,11 +100,11 @@ def test_the_whole_tape_counts_for_each_market(open_from_2_to_20: psycopg.Connec
     covered(conn, 0, 10, ticker="", minutes=0)
     covered(conn, 12, 13, ticker="KXA-2", minutes=0)
     first, second = asked(conn, 0, 48, minutes=0)
-    assert first.missing == spans((10, 20))
-    assert second.missing == spans((10, 12), (13, 20))
+    assert first.missing == spans((10, 20 + SECOND))
+    assert second.missing == spans((10, 12), (13, 20 + SECOND))
 
 
-@pytest.mark.parametrize(("begin", "end"), [(0, 2), (21, 30), (-10, -5)])
+@pytest.mark.parametrize(("begin", "end"), [(0, 2), (21 + SECOND, 30), (-10, -5)])
 def test_a_market_that_was_not_open_then_is_left_out(
     open_from_2_to_20: psycopg.Connection[Any], begin: float, end: float
 ) -> None:

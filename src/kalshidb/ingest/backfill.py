@@ -1,0 +1,463 @@
+"""History fetched once and completely: candlesticks and trades of any span, by any number of workers, from both tiers.
+
+What is to be done is what ops.coverage says is missing, cut into windows that the exchange answers. A window counts as covered when
+all of it is stored, and not before; so whatever stops a worker, only its open window is asked for again. Workers, in one process or
+many, share the work by events: who claims an event has it until it is done or the worker's session ends.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, Literal
+
+import psycopg
+
+from kalshidb.exchange.client import (
+    MAX_BATCH_CANDLES,
+    MAX_BATCH_TICKERS,
+    MAX_PERIODS,
+    Answer,
+    ExchangeClient,
+    ExchangeError,
+    chunks,
+)
+from kalshidb.exchange.recognise import Hints
+from kalshidb.ingest.intake import Intake, Report
+from kalshidb.ingest.pull import take
+from kalshidb.models.ops import CoverageRow
+from kalshidb.queries import ops
+
+Kind = Literal["candlesticks", "trades"]
+Span = tuple[datetime, datetime]
+
+FIRST_WIDTH = timedelta(hours=6)
+NARROWEST, WIDEST = timedelta(minutes=1), timedelta(days=30)
+FEW_TRADES, MANY_TRADES = 2_000, 20_000
+"""A window of trades is what is asked for again when a walk of pages is broken off; after one with few trades the next is wider, after
+one with many narrower."""
+STILL_FORMING = timedelta(minutes=1)
+"""How long after its end a candlestick may still change."""
+AROUND_CUTOFF = timedelta(days=1)
+"""How far from the tiers' border both are asked: it moves while we ask."""
+_PERIODS_A_REQUEST = MAX_PERIODS - 1  # one less than allowed: how the exchange rounds a range is not documented
+
+
+class BackfillError(ValueError):
+    """What to fetch makes no sense; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillScope:
+    """What to fetch: a kind of data of [start, end), of some markets or of all that the catalogue knows.
+
+    Attributes:
+        kind: candlesticks or trades.
+        start, end: the span, aware; an end that has not passed yet is cut to now.
+        period_minutes: length of the candlesticks, 1, 60 or 1440; 0 for trades.
+        series, event, market: only these; None for any. For trades of any market the whole tape is fetched, which also has markets
+            that the catalogue does not know.
+    """
+
+    kind: Kind
+    start: datetime
+    end: datetime
+    period_minutes: int = 0
+    series: str | None = None
+    event: str | None = None
+    market: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a span that is none, and periods that do not exist."""
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise BackfillError("start and end need a time zone")
+        if self.start >= self.end:
+            raise BackfillError(f"a span that ends before it begins: {self.start} to {self.end}")
+        if self.period_minutes not in ((1, 60, 1440) if self.kind == "candlesticks" else (0,)):
+            raise BackfillError(f"candlesticks have 1, 60 or 1440 minutes and trades none, not {self.period_minutes}")
+
+    @property
+    def job_name(self) -> str:
+        """Name of the work in ops.backfill_checkpoints."""
+        return f"candlesticks_{self.period_minutes}m" if self.kind == "candlesticks" else "trades"
+
+    @property
+    def is_whole_tape(self) -> bool:
+        """Whether trades of all markets are wanted, which are fetched by time alone."""
+        return self.kind == "trades" and self.series is self.event is self.market is None
+
+    @property
+    def hints(self) -> Hints:
+        """What the answers leave out."""
+        return Hints(period_interval_minutes=self.period_minutes or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The missing spans of the markets of one event, or of the whole tape.
+
+    A market whose event is unknown is a piece by itself, under its own ticker.
+    """
+
+    series_ticker: str
+    event_ticker: str
+    spans: dict[str, tuple[Span, ...]]
+    has_event: bool = True
+
+    @property
+    def missing(self) -> timedelta:
+        """How much is missing, summed over the markets."""
+        return sum((end - start for spans in self.spans.values() for start, end in spans), timedelta())
+
+    @property
+    def window(self) -> Span:
+        """From the first to the last that is missing."""
+        every = [span for spans in self.spans.values() for span in spans]
+        return min(start for start, _ in every), max(end for _, end in every)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is asked for, stored and noted as covered together."""
+
+    tickers: tuple[str, ...]
+    start: datetime
+    end: datetime
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a backfill did.
+
+    Attributes:
+        reports: what each worker stored.
+        failed: pieces that could not be fetched, by event, with the reason.
+        unknown: markets that neither tier has.
+        left_to_others: pieces that another worker had claimed.
+    """
+
+    reports: list[Report] = field(default_factory=list[Report])
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    unknown: set[str] = field(default_factory=set[str])
+    left_to_others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a backfill would ask for and, at most, store: with candlesticks one row a period and market, but most periods have none."""
+
+    pieces: int
+    markets: int
+    requests: int
+    most_rows: int | None
+
+
+def missing_pieces(conn: psycopg.Connection[Any], scope: BackfillScope, now: datetime) -> list[Piece]:
+    """Return what of the scope is missing, by event; what is not over yet is left out."""
+    end = min(scope.end, now - STILL_FORMING)
+    if end <= scope.start:
+        return []
+    if scope.is_whole_tape:
+        gaps = ops.tape_gaps(conn, start_ts=scope.start, end_ts=end)
+        spans = tuple((gap.gap_from, gap.gap_until) for gap in gaps)
+        return [Piece("", "", {"": spans})] if spans else []
+    rows = ops.coverage(
+        conn,
+        kind=scope.kind,
+        period_interval_minutes=scope.period_minutes,
+        start_ts=scope.start,
+        end_ts=end,
+        series_ticker=scope.series,
+        event_ticker=scope.event,
+        market_ticker=scope.market,
+    )
+    pieces = []
+    for (series, event, has_event), members in groupby(rows, key=_place):
+        spans_of = {row.market_ticker: spans for row in members if (spans := _spans(row))}
+        if spans_of:
+            pieces.append(Piece(series, event, spans_of, has_event))
+    return pieces
+
+
+def _place(row: CoverageRow) -> tuple[str, str, bool]:
+    return row.series_ticker or "", row.event_ticker or row.market_ticker, row.event_ticker is not None
+
+
+def _spans(row: CoverageRow) -> tuple[Span, ...]:
+    return tuple((gap.lower, gap.upper) for gap in row.missing if gap.lower is not None and gap.upper is not None)
+
+
+class Width:
+    """How wide the next window of trades is: there are none for days in one market, and hundreds a second in all."""
+
+    def __init__(self) -> None:
+        """Begin with a guess."""
+        self.now = FIRST_WIDTH
+
+    def learn(self, found: int) -> None:
+        """Take in how many trades the last window had."""
+        if found < FEW_TRADES:
+            self.now = min(WIDEST, self.now * 4)
+        elif found > MANY_TRADES:
+            self.now = max(NARROWEST, self.now / 4)
+
+
+def windows_of(piece: Piece, scope: BackfillScope, width: Width | None = None) -> Iterator[Window]:
+    """Cut what is missing into windows, oldest first; markets that miss the same span are asked for together.
+
+    Args:
+        piece: what is missing.
+        scope: of what kind.
+        width: of windows of trades; looked at again for each window.
+    """
+    width = width or Width()
+    by_span: dict[Span, list[str]] = {}
+    for ticker, spans in piece.spans.items():
+        for span in spans:
+            by_span.setdefault(span, []).append(ticker)
+    for (start, end), tickers in sorted(by_span.items()):
+        if scope.kind == "trades":
+            for ticker in tickers:
+                yield from _cut((ticker,), start, end, lambda: width.now)
+            continue
+        for some in chunks(tickers, MAX_BATCH_TICKERS):
+            periods = min(_PERIODS_A_REQUEST, MAX_BATCH_CANDLES // len(some) - 1)
+            most = timedelta(minutes=periods * scope.period_minutes)
+            yield from _cut(tuple(some), start, end, lambda: most)  # noqa: B023  (used up before it changes)
+
+
+def _cut(tickers: tuple[str, ...], start: datetime, end: datetime, width: Callable[[], timedelta]) -> Iterator[Window]:
+    while start < end:
+        until = min(end, start + width())
+        yield Window(tickers, start, until)
+        start = until
+
+
+def estimate(conn: psycopg.Connection[Any], scope: BackfillScope, now: datetime | None = None) -> Estimate:
+    """Say what a backfill would take, without asking the exchange anything."""
+    pieces = missing_pieces(conn, scope, now or datetime.now(UTC))
+    requests = sum(1 for piece in pieces for _ in windows_of(piece, scope))
+    rows = None
+    if scope.period_minutes:
+        period = timedelta(minutes=scope.period_minutes)
+        spans = (span for piece in pieces for spans in piece.spans.values() for span in spans)
+        rows = sum(math.ceil((end - start) / period) for start, end in spans)
+    return Estimate(len(pieces), sum(len(piece.spans) for piece in pieces), requests, rows)
+
+
+def backfill(
+    client: ExchangeClient,
+    connect: Callable[[], psycopg.Connection[Any]],
+    scope: BackfillScope,
+    *,
+    workers: int = 1,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_total: Callable[[timedelta], object] = lambda _: None,
+    on_window: Callable[[timedelta, int], object] = lambda _span, _rows: None,
+) -> Outcome:
+    """Fetch what is missing.
+
+    Args:
+        client: the exchange; shared by the workers.
+        connect: gives a connection in autocommit mode of a worker's own; it is closed at the end.
+        scope: what to fetch.
+        workers: how many threads share the work.
+        now: the exchange's present; another than ours only for a simulated one.
+        on_total: called once with how much is missing, summed over the markets.
+        on_window: called after each window with how much it covers, summed over its markets, and how many objects it had.
+
+    Raises:
+        ExchangeError: the exchange stayed out of reach after all retries; what was stored is noted as covered.
+    """
+    outcome = Outcome()
+    with connect() as conn:
+        pieces = missing_pieces(conn, scope, now())
+        on_total(sum((piece.missing for piece in pieces), timedelta()))
+    waiting = iter(pieces)
+    one_at_a_time = threading.Lock()
+    stop = threading.Event()
+
+    def next_piece() -> Piece | None:
+        with one_at_a_time:
+            return None if stop.is_set() else next(waiting, None)
+
+    def work(number: int) -> None:
+        try:
+            with connect() as conn, Intake(conn, _source(client, scope, number, workers), origin="backfill") as intake:
+                outcome.reports.append(intake.report)
+                cutoff = _cutoff(client)
+                while piece := next_piece():
+                    with _claimed(conn, scope, piece) as claimed:
+                        if not claimed:
+                            outcome.left_to_others += 1
+                            continue
+                        # What another worker did since the list was made need not be done again.
+                        current = _still_missing(conn, scope, piece, now())
+                        if current is not None:
+                            _fetch_piece(client, conn, intake, scope, current, cutoff, outcome, on_window)
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="backfill") as pool:
+        for done in [pool.submit(work, number) for number in range(1, workers + 1)]:
+            done.result()
+    return outcome
+
+
+def _source(client: ExchangeClient, scope: BackfillScope, number: int, workers: int) -> str:
+    what = scope.market or scope.event or scope.series or "all"
+    minutes = f" {scope.period_minutes}m" if scope.period_minutes else ""
+    one_of = f" worker {number}/{workers}" if workers > 1 else ""
+    return f"backfill {scope.kind}{minutes} {what} {scope.start:%Y-%m-%dT%H:%MZ} to {scope.end:%Y-%m-%dT%H:%MZ}{one_of} {client.base_url}"
+
+
+@contextmanager
+def _claimed(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece) -> Iterator[bool]:
+    key = {"job_name": scope.job_name, "series_ticker": piece.series_ticker, "event_ticker": piece.event_ticker}
+    if not ops.try_claim(conn, **key):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if not conn.closed and not conn.broken:
+            ops.release_claim(conn, **key)
+
+
+def _still_missing(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece, now: datetime) -> Piece | None:
+    for current in missing_pieces(conn, scope, now) if scope.is_whole_tape else _of_event(conn, scope, piece, now):
+        return current
+    return None
+
+
+def _of_event(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece, now: datetime) -> Iterator[Piece]:
+    narrow = BackfillScope(
+        scope.kind,
+        scope.start,
+        scope.end,
+        scope.period_minutes,
+        series=piece.series_ticker or None,
+        event=piece.event_ticker if piece.has_event else None,
+        market=None if piece.has_event else piece.event_ticker,
+    )
+    for current in missing_pieces(conn, narrow, now):
+        kept = {ticker: spans for ticker, spans in current.spans.items() if ticker in piece.spans}
+        if kept:
+            yield Piece(current.series_ticker, current.event_ticker, kept, current.has_event)
+
+
+def _fetch_piece(
+    client: ExchangeClient,
+    conn: psycopg.Connection[Any],
+    intake: Intake,
+    scope: BackfillScope,
+    piece: Piece,
+    cutoff: datetime | None,
+    outcome: Outcome,
+    on_window: Callable[[timedelta, int], object],
+) -> None:
+    key = {"job_name": scope.job_name, "series_ticker": piece.series_ticker, "event_ticker": piece.event_ticker}
+    begin, end = piece.window
+    ops.begin_checkpoint(conn, **key, window_start_ts=begin, window_end_ts=end)
+    moved: set[str] = set()  # markets that the live tier does not have
+    width = Width()
+    try:
+        for window in windows_of(piece, scope, width):
+            fetched, objects = (
+                _fetch_candlesticks(client, intake, scope, window, moved, outcome)
+                if scope.kind == "candlesticks"
+                else _fetch_trades(client, intake, window, cutoff)
+            )
+            intake.flush()
+            if fetched:
+                ops.extend_coverage(
+                    conn,
+                    market_tickers=fetched,
+                    kind=scope.kind,
+                    period_interval_minutes=scope.period_minutes,
+                    covered_from=window.start,
+                    covered_until=window.end,
+                    run_id=intake.report.run_id,
+                )
+                ops.advance_checkpoint(conn, **key, fetched_through=window.start if window.start == begin else window.end)
+            width.learn(objects)
+            on_window((window.end - window.start) * len(window.tickers), objects)
+    except ExchangeError as error:
+        ops.fail_checkpoint(conn, **key, error=str(error)[:2000])
+        if error.status is None or error.status >= 500 or error.status == 429:
+            raise  # the exchange is out of reach: it would be so for the next piece too
+        outcome.failed[piece.event_ticker or "the tape"] = str(error)
+    else:
+        ops.succeed_checkpoint(conn, **key)
+
+
+def _fetch_candlesticks(
+    client: ExchangeClient, intake: Intake, scope: BackfillScope, window: Window, moved: set[str], outcome: Outcome
+) -> tuple[list[str], int]:
+    """Take in the candlesticks of a window; return the markets that a tier answered for, and how many candlesticks they had."""
+    last = window.end - timedelta(seconds=1)  # the exchange counts both bounds in
+    live = [ticker for ticker in window.tickers if ticker not in moved]
+    answered: dict[str, int] = {}
+
+    def note(documents: Iterable[Any], alone: str | None = None) -> None:
+        for document in documents:
+            for market in document.get("markets") or [] if alone is None else [document]:
+                ticker = alone or str(market["market_ticker"])
+                answered[ticker] = answered.get(ticker, 0) + len(market.get("candlesticks") or [])
+
+    if live:
+        note(take(intake, client.candlesticks_batch(live, window.start, last, scope.period_minutes), scope.hints))
+        moved.update(ticker for ticker in live if ticker not in answered)
+    for ticker in window.tickers:
+        if ticker in moved and ticker not in outcome.unknown:
+            answers = client.historical_candlesticks(ticker, window.start, last, scope.period_minutes)
+            hints = Hints(market_ticker=ticker, period_interval_minutes=scope.period_minutes)
+            try:
+                note(take(intake, answers, hints), alone=ticker)
+            except ExchangeError as error:
+                if error.status != 404:
+                    raise
+                outcome.unknown.add(ticker)
+    return [ticker for ticker in window.tickers if ticker in answered], sum(answered.values())
+
+
+def _fetch_trades(client: ExchangeClient, intake: Intake, window: Window, cutoff: datetime | None) -> tuple[list[str], int]:
+    """Take in the trades of a window from the tier, or near their border from both, that can have them."""
+    (ticker,) = window.tickers
+    tiers: list[Iterator[Answer]] = []
+    if cutoff is None or window.end > cutoff - AROUND_CUTOFF:
+        tiers.append(client.trades(ticker or None, start=window.start, end=window.end))
+    if cutoff is not None and window.start < cutoff + AROUND_CUTOFF:
+        tiers.append(client.historical_trades(ticker or None, start=window.start, end=window.end))
+    found = sum(len(document.get("trades") or []) for answers in tiers for document in take(intake, answers))
+    return [ticker], found
+
+
+def _cutoff(client: ExchangeClient) -> datetime | None:
+    """Return the time before which trades are only in the historical tier; None from an exchange without tiers."""
+    try:
+        text = client.historical_cutoff().document.get("trades_created_ts")
+    except ExchangeError as error:
+        if error.status == 404:
+            return None
+        raise
+    return datetime.fromisoformat(text) if isinstance(text, str) and text else None
+
+
+def total_of(reports: Sequence[Report]) -> Report:
+    """Return what several workers stored together, under the number of the first."""
+    total = Report(reports[0].run_id if reports else 0)
+    for report in reports:
+        for kind, counts in report.kinds.items():
+            total.counts(kind).__iadd__(counts)
+        for what, count in report.not_stored.items():
+            total.not_stored[what] = total.not_stored.get(what, 0) + count
+        total.refusals.extend(report.refusals)
+        total.resolved += report.resolved
+        total.cut = total.cut or report.cut
+    return total
