@@ -297,7 +297,7 @@ def database(empty_database: str) -> str:
     with psycopg.connect(empty_database) as conn:
         conn.execute(MIGRATION)
         for path in sorted((ELSEWHERE / "migrations").glob("*.sql")):
-            conn.execute(path.read_text(encoding="utf-8"))
+            conn.execute(path.read_bytes())
     return empty_database
 
 
@@ -460,7 +460,7 @@ def test_every_statement_elsewhere_runs_and_nothing_is_null_that_should_not_be(p
     every, given = functions(package), arguments_of(package)
     assert len(every) > 120
     with psycopg.connect(database, autocommit=True) as conn:
-        for rows in ("", (ELSEWHERE / "tricky-rows.sql").read_text(encoding="utf-8")):
+        for rows in (b"", (ELSEWHERE / "tricky-rows.sql").read_bytes()):
             if rows:
                 conn.execute(rows)
             for name, function in every.items():
@@ -474,7 +474,7 @@ def test_every_statement_elsewhere_runs_asynchronously(package: Any, database: s
 
     async def run() -> None:
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
-            await conn.execute((ELSEWHERE / "tricky-rows.sql").read_text(encoding="utf-8"))
+            await conn.execute((ELSEWHERE / "tricky-rows.sql").read_bytes())
             for name, function in every.items():
                 result = function(conn, **given.get(name, {}))
                 if inspect.isasyncgen(result):
@@ -488,7 +488,7 @@ def test_every_statement_elsewhere_runs_asynchronously(package: Any, database: s
 def test_a_row_of_the_oddest_types_is_written_as_it_was_read(package: Any, database: str) -> None:  # noqa: ANN401
     tricky = package("queries.tricky")
     with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute((ELSEWHERE / "tricky-rows.sql").read_text(encoding="utf-8"))
+        conn.execute((ELSEWHERE / "tricky-rows.sql").read_bytes())
         odd = tricky.q62(conn)
         assert (odd[0].jbs, odd[0].fm, odd[0].boxes) == ([{"a": 1}], "{[1,2]}", ["(1,1),(0,0)"])
         conn.execute("DELETE FROM tricky.odd")
