@@ -556,3 +556,35 @@ def test_a_long_input_is_never_held_as_a_whole(put_orders: BulkRows[Order], shop
 def test_only_a_bulk_statement_takes_rows(statements: Statements) -> None:
     with pytest.raises(TypeError, match=r"shop.numbers is no bulk statement"):
         BulkRows(statements["shop.numbers"], Number)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "column"),
+    [
+        ({"sku": "ab-1"}, "violates check constraint", 'column sku: "ab-1"'),
+        ({"price": Decimal("-0.0001")}, "violates check constraint", 'column price: "-0.0001"'),
+    ],
+)
+async def test_a_value_that_a_domain_refuses_is_named_with_its_row(
+    run: Call, put_orders: BulkRows[Order], shop: psycopg.Connection, changes: dict[str, Any], said: str, column: str
+) -> None:
+    rows = [order(1), order(2), order(3, **changes), order(4)]
+    with pytest.raises(psycopg.errors.CheckViolation, match=said) as caught:
+        await run(put_orders.write, rows)
+    assert caught.value.diag.context == f"COPY staged_orders, line 3, {column}"
+    assert any("shop.put_orders" in note for note in caught.value.__notes__)
+    assert stored(shop) == []
+    assert (await run(put_orders.write, [order(1)])).written == 1, "the connection and its staging table go on"
+
+
+async def test_a_repeated_row_is_not_asked_again_what_its_domains_say(
+    run: Call, put_orders: BulkRows[Order], shop: psycopg.Connection
+) -> None:
+    await run(put_orders.write, [order(1)])
+    types = """
+        SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+        WHERE attrelid = %s::regclass AND attname IN ('sku', 'price') ORDER BY attname DESC
+    """
+    assert shop.execute(types, ["shop.orders"]).fetchall() == [("shop.sku",), ("shop.price",)]
+    if shop.execute("SELECT to_regclass('pg_temp.staged_orders')").fetchone() != (None,):  # it is the other connection's else
+        assert shop.execute(types, ["pg_temp.staged_orders"]).fetchall() == [("text",), ("numeric(9,4)",)]

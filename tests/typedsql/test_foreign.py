@@ -222,6 +222,15 @@ def test_check_needs_no_database_and_says_what_is_stale(generated: Path, capsys:
     path.write_bytes(kept)
 
 
+def test_the_whole_check_runs_for_any_project(generated: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["check", *arguments(generated)[1:], "--server", server]) == 1
+    found = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("sql/hr/people.sql:") and "hr.count: it reads all of hr.people (" in line for line in found)
+    wrong = ("yoyo", "the file has", "is stale", "edited")
+    assert [line for line in found if any(word in line for word in wrong)] == []
+    assert databases(server) == []
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

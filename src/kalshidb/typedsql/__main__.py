@@ -1,4 +1,4 @@
-"""The engine's command, for any project: python -m kalshidb.typedsql generate …
+"""The engine's commands, for any project: python -m kalshidb.typedsql generate … and check …
 
 This module alone may use `kalshidb.postgres` and `kalshidb.migration`, and only when it needs a database: to have a server of its own
 to ask, and to apply migrations as yoyo does.
@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from kalshidb.typedsql import generate
+from kalshidb.typedsql import checking, generate, plans
 from kalshidb.typedsql.describe import describe
 from kalshidb.typedsql.document import read_facts, render
 from kalshidb.typedsql.errors import StatementError
@@ -40,20 +40,12 @@ def generate_project(project: generate.Project, server: str | None = None) -> li
     Raises:
         GenerateError: the migrations fail, the server refuses a statement, or something has no Python.
     """
-    # PLC0415: only who generates needs a server.
-    from kalshidb.migration import migrate  # noqa: PLC0415
-
-    for folder in (project.migrations, project.queries):
-        if not folder.is_dir():
-            raise GenerateError(f"there is no folder {folder}")
+    _look_for_folders(project)
     try:
         # Before any server: what cannot be read needs none.
         statements = load_statements(project.queries)
         with _scratch_database(server) as url:
-            try:
-                migrate(url, project.migrations)
-            except psycopg.Error as error:
-                raise GenerateError(f"the migrations in {project.migrations} fail: {error}") from error
+            _migrate(url, project.migrations)
             with psycopg.connect(url) as conn:
                 database = describe(conn, statements)
                 files = generate.render(project, database)
@@ -63,6 +55,40 @@ def generate_project(project: generate.Project, server: str | None = None) -> li
         return generate.write(files)
     except (StatementError, generate.UnknownTypeError, generate.NameClashError) as error:
         raise GenerateError(str(error)) from error
+
+
+def check_project(project: generate.Project, server: str | None = None) -> checking.Report:
+    """Check a project's statements, their Python, their plans and their indexes, on a scratch database; see `checking`.
+
+    Raises:
+        GenerateError: the migrations fail, or the server is not one that plans can be asked of.
+    """
+    _look_for_folders(project)
+    with _scratch_database(server) as url:
+        _migrate(url, project.migrations)
+        with psycopg.connect(url) as conn:
+            try:
+                return checking.check(project, conn)
+            except plans.PlansError as error:
+                raise GenerateError(str(error)) from error
+
+
+def _look_for_folders(project: generate.Project) -> None:
+    for folder in (project.migrations, project.queries):
+        if not folder.is_dir():
+            raise GenerateError(f"there is no folder {folder}")
+
+
+def _migrate(url: str, migrations: Path) -> None:
+    # PLC0415: only who needs a server needs these.
+    from kalshidb.migration import MigrationError, migrate  # noqa: PLC0415
+
+    if not any(path.suffix in (".sql", ".py") for path in migrations.iterdir()):
+        return
+    try:
+        migrate(url, migrations)
+    except (psycopg.Error, MigrationError) as error:
+        raise GenerateError(f"the migrations in {migrations} fail: {error}") from error
 
 
 @contextmanager
@@ -86,26 +112,46 @@ def _scratch_database(server: str | None) -> Iterator[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done or fresh, 1 stale or impossible, 2 not understood."""
     parser = argparse.ArgumentParser(prog="python -m kalshidb.typedsql", description="SQL files in, typed Python functions out.")
-    command = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "generate", help="write models and functions from migrations and queries"
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    making = commands.add_parser("generate", help="write models and functions from migrations and queries")
+    looking = commands.add_parser(
+        "check", help="look whether statements prepare, their Python is fresh, their plans suit large tables"
     )
-    command.add_argument("--migrations", type=Path, required=True, metavar="DIR", help="folder of yoyo migrations")
-    command.add_argument("--queries", type=Path, required=True, metavar="DIR", help="folder of statements")
-    command.add_argument(
-        "--package", required=True, metavar="NAME", help="import name of the package that gets models and queries"
-    )
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="that package's folder, or the one that it stands in"
-    )
-    command.add_argument(
+    for command in (making, looking):
+        command.add_argument("--migrations", type=Path, required=True, metavar="DIR", help="folder of yoyo migrations")
+        command.add_argument("--queries", type=Path, required=True, metavar="DIR", help="folder of statements")
+        command.add_argument(
+            "--package", required=True, metavar="NAME", help="import name of the package that gets models and queries"
+        )
+        command.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="that package's folder, or the one that it stands in"
+        )
+        command.add_argument("--server", metavar="URL", help="make the scratch database there; by default on a server of its own")
+    making.add_argument(
         "--docs", type=Path, metavar="DIR", help="folder of its own for pages about the schema; without it none are written"
     )
-    command.add_argument("--check", action="store_true", help="only say whether SQL and Python agree; needs no database")
-    command.add_argument("--server", metavar="URL", help="make the scratch database there; by default on a server of its own")
+    making.add_argument("--check", action="store_true", help="only say whether SQL and Python agree; needs no database")
     given = parser.parse_args(arguments)
     if not all(part.isidentifier() for part in given.package.split(".")):
         parser.error(f"--package {given.package}: no name that Python can import")
     project = generate.Project.of_folders(given.migrations, given.queries, given.package, given.out)
+    return _check(project, given) if given.command == "check" else _generate(project, given)
+
+
+def _check(project: generate.Project, given: argparse.Namespace) -> int:
+    try:
+        report = check_project(project, given.server)
+    except (GenerateError, psycopg.OperationalError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    for finding in report.findings:
+        print(finding, file=sys.stderr)  # noqa: T201
+    if not report.findings:
+        print(f"{report.statements} statements, {report.tables} tables, {report.indexes} indexes: nothing to find fault with")  # noqa: T201
+    return 1 if report.findings else 0
+
+
+def _generate(project: generate.Project, given: argparse.Namespace) -> int:
     if given.docs:
         project = replace(project, docs=given.docs.resolve())
     if given.check:

@@ -22,6 +22,7 @@ from psycopg.adapt import Transformer
 from psycopg.rows import DictRow, dict_row
 from pydantic import BaseModel
 
+from kalshidb.typedsql import staging
 from kalshidb.typedsql.errors import DuplicateRowError
 from kalshidb.typedsql.reading import column_names
 from kalshidb.typedsql.runtime import AnyConnection, BulkResult, Statement, as_jsonb, as_jsonb_array
@@ -30,9 +31,10 @@ from kalshidb.typedsql.writing import CopyText, RowValueError
 Model = TypeVar("Model", bound=BaseModel)
 OnDuplicate: TypeAlias = Literal["last", "error"]
 
-_POSITION = "staged_position"
 _CONFLICT = re.compile(r"\bON\s+CONFLICT\s*\(\s*(?P<columns>\w+(?:\s*,\s*\w+)*)\s*\)", re.IGNORECASE)
 _REPLAYED_IN_MEMORY = 16 << 20  # bytes of a batch believed new that are held in memory in case it is not; the rest goes to a file
+
+_REFUSED_BY_DOMAINS = (pg.CheckViolation, pg.NotNullViolation)
 
 # What shows that keys believed new are not, or that a partition or a parent is missing: the statement's own way puts that right.
 _NOT_NEW = (pg.UniqueViolation, pg.ForeignKeyViolation, pg.CheckViolation, pg.NotNullViolation, pg.DeadlockDetected)
@@ -71,17 +73,17 @@ class BulkRows(Generic[Model]):
         self._text = CopyText(model, self._names, dict.fromkeys(jsonb, as_jsonb) | dict.fromkeys(jsonb_arrays, as_jsonb_array))
         self._columns = sql.SQL(", ").join([sql.Identifier(name) for name in self._names])
         self._staging, self._target = sql.Identifier(bulk.staging), sql.Identifier(*bulk.like.split("."))
-        self._create = sql.SQL(
-            "CREATE TEMPORARY TABLE {staging} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {target} WITH NO DATA"
-        ).format(staging=self._staging, columns=self._columns, target=self._target)
-        # Numbered by the server: the last of two rows with one key wins, and CSV and Arrow bring no numbers.
-        self._number = sql.SQL(
-            "ALTER TABLE {staging} ADD COLUMN {position} bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)"
-        ).format(staging=self._staging, position=sql.Identifier(_POSITION))
+        schema, _, table = bulk.like.partition(".")
+        self._defined = staging.columns((schema, table), self._names)
+        self._typed = staging.typed(bulk.staging, (schema, table), self._names)
+        self._staged_again = sql.SQL("COPY (SELECT {columns} FROM {before} ORDER BY {position}) TO STDOUT").format(
+            columns=self._columns, before=staging.before(bulk.staging), position=sql.Identifier(staging.POSITION)
+        )
         self._made = sql.SQL("SELECT to_regclass({name}) IS NOT NULL AS made").format(name=f"pg_temp.{bulk.staging}")
         self._empty = sql.SQL("TRUNCATE {staging} RESTART IDENTITY").format(staging=self._staging)
         # Only a table of which every column is given can be copied into as it stands.
         self._straight = not bulk.without
+        self._copy_text = sql.SQL("COPY {} ({}) FROM STDIN").format(self._staging, self._columns)
         key = _CONFLICT.search(statement.source.sql)
         self._key = tuple(re.split(r"\s*,\s*", key["columns"])) if key else ()
 
@@ -148,8 +150,8 @@ class BulkRows(Generic[Model]):
         if _only(cursor.fetchone())["made"]:
             cursor.execute(self._empty)
         else:
-            cursor.execute(self._create)
-            cursor.execute(self._number)
+            cursor.execute(self._defined)
+            cursor.execute(self._create(cursor.fetchone()))
         with cursor.copy(self._copy_into(self._staging, source)) as copy:
             for _, piece in source.pieces:
                 copy.write(piece)
@@ -159,13 +161,33 @@ class BulkRows(Generic[Model]):
         if on_duplicate == "error":
             cursor.execute(self._duplicates())
             self._refuse_duplicates(cursor.fetchone())
-        for step in self.statement.before:
-            cursor.execute(step.query)
-        cursor.execute(self.statement.query)
-        counts = cursor.fetchone()
-        for step in self.statement.after:
-            cursor.execute(step.query)
+        try:
+            # What a domain refuses is looked for among the staged rows, which have to be there still.
+            with cursor.connection.transaction():
+                for step in self.statement.before:
+                    cursor.execute(step.query)
+                cursor.execute(self.statement.query)
+                counts = cursor.fetchone()
+                for step in self.statement.after:
+                    cursor.execute(step.query)
+        except _REFUSED_BY_DOMAINS as error:
+            if _is_of_a_domain(error):
+                self._stage_again(cursor)
+            raise
         return self._result(received, counts)
+
+    def _stage_again(self, cursor: "Cursor[DictRow]") -> None:
+        """Copy the staged rows into a table with the domains, for the error that names the row."""
+        for step in self._typed:
+            cursor.execute(step)
+        with SpooledTemporaryFile[bytes](_REPLAYED_IN_MEMORY) as spool:
+            with cursor.copy(self._staged_again) as copy:
+                for piece in copy:
+                    spool.write(piece)
+            spool.seek(0)
+            with cursor.copy(self._copy_text) as copy:
+                while some := spool.read(1 << 20):
+                    copy.write(some)
 
     def _copied_straight(
         self, conn: Connection[Any], cursor: "Cursor[DictRow]", source: _Input, copied: "SpooledTemporaryFile[bytes]"
@@ -201,8 +223,8 @@ class BulkRows(Generic[Model]):
         if _only(await cursor.fetchone())["made"]:
             await cursor.execute(self._empty)
         else:
-            await cursor.execute(self._create)
-            await cursor.execute(self._number)
+            await cursor.execute(self._defined)
+            await cursor.execute(self._create(await cursor.fetchone()))
         async with cursor.copy(self._copy_into(self._staging, source)) as copy:
             for _, piece in source.pieces:
                 await copy.write(piece)
@@ -212,13 +234,31 @@ class BulkRows(Generic[Model]):
         if on_duplicate == "error":
             await cursor.execute(self._duplicates())
             self._refuse_duplicates(await cursor.fetchone())
-        for step in self.statement.before:
-            await cursor.execute(step.query)
-        await cursor.execute(self.statement.query)
-        counts = await cursor.fetchone()
-        for step in self.statement.after:
-            await cursor.execute(step.query)
+        try:
+            async with cursor.connection.transaction():
+                for step in self.statement.before:
+                    await cursor.execute(step.query)
+                await cursor.execute(self.statement.query)
+                counts = await cursor.fetchone()
+                for step in self.statement.after:
+                    await cursor.execute(step.query)
+        except _REFUSED_BY_DOMAINS as error:
+            if _is_of_a_domain(error):
+                await self._stage_again_async(cursor)
+            raise
         return self._result(received, counts)
+
+    async def _stage_again_async(self, cursor: "AsyncCursor[DictRow]") -> None:
+        for step in self._typed:
+            await cursor.execute(step)
+        with SpooledTemporaryFile[bytes](_REPLAYED_IN_MEMORY) as spool:
+            async with cursor.copy(self._staged_again) as copy:
+                async for piece in copy:
+                    spool.write(piece)
+            spool.seek(0)
+            async with cursor.copy(self._copy_text) as copy:
+                while some := spool.read(1 << 20):
+                    await copy.write(some)
 
     async def _copied_straight_async(
         self, conn: AsyncConnection[Any], cursor: "AsyncCursor[DictRow]", source: _Input, copied: "SpooledTemporaryFile[bytes]"
@@ -277,6 +317,11 @@ class BulkRows(Generic[Model]):
 
     # -- what is sent ------------------------------------------------------------------------------------------------------------
 
+    def _create(self, defined: DictRow | None) -> bytes:
+        bulk = self.statement.source.bulk
+        assert bulk is not None  # noqa: S101  (else there is no BulkRows)
+        return staging.create(bulk.staging, _only(defined)["columns"])
+
     def _copy_into(self, table: sql.Identifier, source: _Input) -> sql.Composed:
         return sql.SQL("COPY {table} ({columns}) FROM STDIN{options}").format(
             table=table, columns=source.columns, options=source.options
@@ -286,7 +331,7 @@ class BulkRows(Generic[Model]):
         if not self._key:
             raise self.statement.wrong_parameter("on_duplicate='error' needs a statement with ON CONFLICT (columns)")
         key = sql.SQL(", ").join(map(sql.Identifier, self._key))
-        position = sql.Identifier(_POSITION)
+        position = sql.Identifier(staging.POSITION)
         return sql.SQL(
             "SELECT min({position}) AS first, max({position}) AS second, row({key})::text AS key FROM {staging} "
             "GROUP BY {key} HAVING count(*) > 1 ORDER BY 2 LIMIT 1"
@@ -321,6 +366,10 @@ def _replayed(source: _Input, copied: "SpooledTemporaryFile[bytes]") -> _Input:
             yield None, piece
 
     return _Input(source.columns, source.options, chain(again(), source.pieces))
+
+
+def _is_of_a_domain(error: DatabaseError) -> bool:
+    return error.diag.datatype_name is not None and error.diag.table_name is None
 
 
 def _only(row: DictRow | None) -> DictRow:

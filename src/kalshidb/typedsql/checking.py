@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import psycopg
-from psycopg import sql
 
-from kalshidb.typedsql import describe, generate, plans
+from kalshidb.typedsql import describe, generate, plans, staging
 from kalshidb.typedsql.describe import Database, Description
 from kalshidb.typedsql.errors import LoadError, Place, StatementError
 from kalshidb.typedsql.generate import NameClashError, Project, UnknownTypeError
@@ -155,12 +154,9 @@ def _create_staging(conn: psycopg.Connection[Any], statements: Iterable[Statemen
     bulks = {statement.source.bulk.staging: statement.source.bulk for statement in statements if statement.source.bulk}
     for bulk in bulks.values():
         if relation := relations.get(bulk.like):
-            columns = [sql.Identifier(column.name) for column in describe.staged_columns(relation, bulk.without)]
-            conn.execute(
-                sql.SQL("CREATE TEMPORARY TABLE {} AS SELECT {}, NULL::bigint AS staged_position FROM {} WITH NO DATA").format(
-                    sql.Identifier(bulk.staging), sql.SQL(", ").join(columns), sql.Identifier(relation.schema, relation.name)
-                )
-            )
+            names = [column.name for column in describe.staged_columns(relation, bulk.without)]
+            (columns,) = conn.execute(staging.columns((relation.schema, relation.name), names)).fetchall()[0]
+            conn.execute(staging.create(bulk.staging, columns))
 
 
 # -- what was generated is what would be generated now -----------------------------------------------------------------------------

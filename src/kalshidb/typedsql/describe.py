@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
-from psycopg import pq, sql
+from psycopg import pq
 
+from kalshidb.typedsql import staging
 from kalshidb.typedsql.errors import DescribeError, Place
 from kalshidb.typedsql.loading import Statements
 from kalshidb.typedsql.nulls import Null, Nulls, tables_of
@@ -233,13 +234,9 @@ class _Server:
                 statement.source.full_name,
                 f"{bulk.like} has no column {', '.join(sorted(unknown))}",
             )
-        self.conn.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} AS SELECT {}, NULL::bigint AS staged_position FROM {} WITH NO DATA").format(
-                sql.Identifier(bulk.staging),
-                sql.SQL(", ").join(sql.Identifier(column.name) for column in staged_columns(relation, bulk.without)),
-                sql.Identifier(relation.schema, relation.name),
-            )
-        )
+        names = [column.name for column in staged_columns(relation, bulk.without)]
+        (columns,) = self.conn.execute(staging.columns((relation.schema, relation.name), names)).fetchall()[0]
+        self.conn.execute(staging.create(bulk.staging, columns))
 
     # -- types -------------------------------------------------------------------------------------------------------------------
 

@@ -356,7 +356,7 @@ class Plan:
 
 
 def explain(conn: psycopg.Connection[Any], description: Description, month: datetime) -> list[Plan]:
-    """Return the plans of a statement: for typical values, and, if it takes any, for values yet unknown.
+    """Return the plans of a statement: for typical values, and, if it takes any, for values yet unknown; none of what is not planned.
 
     Both are asked for as if to be run, so that partitions which are left out only then are left out here as well.
     """
@@ -367,7 +367,11 @@ def explain(conn: psycopg.Connection[Any], description: Description, month: date
     )
     modes = ("custom", "generic") if source.parameters else ("custom",)
     with psycopg.RawCursor(conn) as cursor:
-        cursor.execute(f"PREPARE checked AS {source.sql}".encode())
+        try:
+            with conn.transaction():
+                cursor.execute(f"PREPARE checked AS {source.sql}".encode())
+        except psycopg.errors.SyntaxError:
+            return []  # CALL, SHOW and their like have no plan
         try:
             with conn.transaction():
                 return [Plan(_explained(cursor, execute.as_bytes(conn), mode), prunes=True) for mode in modes]
