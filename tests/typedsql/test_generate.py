@@ -424,7 +424,6 @@ def test_two_models_of_one_name_are_refused(load: Callable[[str], Statements], s
         ("companies", "Company"),
         ("classes", "Class"),
         ("boxes", "Box"),
-        ("probability_matrices", "ProbabilityMatrix"),
         ("batches", "Batch"),
         ("wishes", "Wish"),
         ("statuses", "Status"),
