@@ -19,7 +19,9 @@ def diagrams(text: str) -> list[str]:
 
 
 def entities(diagram: str) -> set[str]:
-    """Read a diagram by the grammar of mermaid's erDiagram, as far as it is used, and return the entities that it defines.
+    """Read a diagram by the plain part of the grammar of mermaid's erDiagram, and return the entities that it defines.
+
+    Stricter than the newest mermaid (11.17 read all of ours), so that older ones on web sites read them too.
 
     Raises:
         ValueError: a line is none of that grammar, or a relationship names no entity.

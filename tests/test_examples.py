@@ -93,7 +93,7 @@ GIVEN = """
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from kalshidb import postgres
-from kalshidb.queries import catalog, market_data, ops, research, trading
+from kalshidb.queries import backtest, catalog, market_data, ops, research, trading
 from kalshidb.typedsql.arrow import as_arrow
 conn, now = postgres.connect(), datetime.now(UTC)
 """

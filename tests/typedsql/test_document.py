@@ -160,6 +160,6 @@ def test_pages_go_stale_with_the_sql_and_are_missed(project: Project, shop: psyc
         "erDiagram\n    shop.a {\n    }\n",
     ],
 )
-def test_a_diagram_that_mermaid_would_not_read_is_found(diagram: str) -> None:
+def test_a_diagram_beyond_the_plain_grammar_is_found(diagram: str) -> None:
     with pytest.raises(ValueError, match=r"not understood|no erDiagram|unfinished"):
         entities(diagram)
