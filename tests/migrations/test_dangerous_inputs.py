@@ -124,6 +124,8 @@ CASES = [
     Case("two files with one id", A | {"0001.a.py": "from yoyo import step\nstep('SELECT 1')\n"}, "MigrationConflict | - | -",
          r"two files are migration 0001\.a: .*0001\.a\.py, .*0001\.a\.sql"),
     Case("Python that does not load", {"0001.a.py": "from yoyo import stepp\n"}, "BadMigration | - | -", r"0001\.a\.py: cannot be loaded: .*stepp"),
+    Case("a migration that is not written yet", {"0001.a.sql": "-- What this does, in one sentence.\n"}, "0 | - | 0001.a",
+         r"0001\.a\.sql: holds no statement; write it"),
     Case("a file that is not UTF-8", {"0001.a.sql": b"CREATE TABLE a (); -- caf\xe9"}, "UnicodeDecodeError | - | -",
          r"0001\.a\.sql: is not UTF-8: byte 26 is 0xe9"),
     Case("a byte order mark", {"0001.a.sql": b"\xef\xbb\xbfCREATE TABLE a ();"}, "SyntaxError | - | -", r"0001\.a\.sql:1: begins with a byte order mark"),
@@ -347,3 +349,45 @@ def test_a_folder_with_a_space_and_brackets(empty_database: str, tmp_path: Path)
     write(folder, A)
     assert yoyo("apply", folder, url=empty_database) == "0 | - | -", "yoyo takes the brackets for a pattern and finds nothing"
     assert migrate(empty_database, folder) == ["0001.a"]
+
+
+def test_what_comes_too_late_can_be_applied_when_that_is_meant(empty_database: str, tmp_path: Path) -> None:
+    write(tmp_path, {"0002.a.sql": "CREATE TABLE a ();"})
+    migrate(empty_database, tmp_path)
+    write(tmp_path, {"0001.late.sql": "CREATE TABLE late ();"})
+    assert migrate(empty_database, tmp_path, allow_out_of_order=True) == ["0001.late"]
+    assert status(empty_database, tmp_path).verdict == "up to date"
+
+
+def test_what_is_half_applied_is_finished_before_anything_is_undone(empty_database: str, tmp_path: Path) -> None:
+    write(tmp_path, A | UNDO_A | {"0002.b.sql": "-- transactional: false\nCREATE TABLE b ();\nSELECT 1 / 0;"})
+    with pytest.raises(MigrationError, match="division by zero"):
+        migrate(empty_database, tmp_path)
+    with pytest.raises(
+        MigrationError, match=r"nothing was undone:\n  0002\.b: applying it was broken off after 1 of its statements"
+    ):
+        rollback(empty_database, tmp_path)
+
+
+def test_a_rollback_outside_of_transactions_that_hides_what_it_loses_is_refused(empty_database: str, tmp_path: Path) -> None:
+    write(tmp_path, {"0001.s.sql": "-- transactional: false\nCREATE SCHEMA s;", "0001.s.rollback.sql": "DROP SCHEMA s CASCADE;"})
+    migrate(empty_database, tmp_path)
+    with pytest.raises(MigrationError, match=r"0001\.s was not undone: what s would lose cannot be told from the text"):
+        rollback(empty_database, tmp_path)
+    assert rollback(empty_database, tmp_path, allow_data_loss=True) == ["0001.s"]
+
+
+def test_rows_that_come_while_a_rollback_is_considered_are_not_lost(empty_database: str, tmp_path: Path) -> None:
+    """The table was empty when it was looked at; the rollback locks it and looks again."""
+    write(tmp_path, A | UNDO_A)
+    migrate(empty_database, tmp_path)
+    with psycopg.connect(empty_database) as writer:
+        writer.execute("INSERT INTO a VALUES (1)")
+
+        def commit(event: object) -> None:
+            if getattr(event, "kind", "") == "retry":
+                writer.commit()
+
+        with pytest.raises(MigrationError, match="drops a: 1 row"):
+            rollback(empty_database, tmp_path, options=QUICK, report=commit)
+    assert left(empty_database) == "a | 0001.a"

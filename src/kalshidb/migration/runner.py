@@ -10,13 +10,13 @@ from typing import NamedTuple
 import psycopg
 
 from kalshidb.migration import bookkeeping
-from kalshidb.migration.folder import Folder, Migration, MigrationError, Sources, read_folder
+from kalshidb.migration.folder import Folder, Migration, MigrationError, Sources, Step, read_folder
 from kalshidb.migration.session import DEFAULTS, Options, Report, Session, open_session, silent
 from kalshidb.migration.state import Status, compare, read_record
 from kalshidb.migration.statements import Problem, effects_of_text
 
 # What keeps a file that is to be applied from being applied.
-_UNSOUND = frozenset({"encoding", "syntax", "split", "directive", "transaction"})
+_UNSOUND = frozenset({"encoding", "syntax", "empty", "split", "directive", "transaction"})
 # What keeps everything from being applied, because history is not what it was.
 _REWRITTEN = frozenset({"lock", "vanished", "edited", "reordered", "out-of-order"})
 
@@ -215,6 +215,7 @@ def targets_of_rollback(folder: Folder, status: Status, to: str | None) -> list[
         stays = folder.migrations.index(folder.find(to))
         targets = [one for one in applied if folder.migrations.index(one) > stays]
     reasons = [f"{line.id}: {line.detail}" for line in status.having("missing")]
+    reasons += [f"{line.id}: {line.detail}" for line in status.having("interrupted") if line.at is None]
     for one in targets:
         if one.irreversible is not None:
             reasons.append(f"{one.id} is irreversible: {one.irreversible or 'no reason is given'}")
@@ -238,6 +239,11 @@ def _undo(session: Session, one: Migration, *, allow_data_loss: bool) -> bool:
     if not one.transactional:
         if losses := foreseen_losses(session.connection, one):
             raise DataLoss(one.id, losses)
+        if unknown := [what for step in one.steps("rollback") for what in _untold(step)]:
+            raise Refused(
+                f"{one.id} was not undone: what {', '.join(dict.fromkeys(unknown))} would lose cannot be told from the text, and it is no "
+                "transaction that could be looked at and taken back; --allow-data-loss undoes it all the same"
+            )
         return session.carry_out(one, "rollback")
     # What its text does not say (CASCADE, DO, Python) shows when it has been done; then it is taken back, and counted.
     empty = {(name, column) for name, column, _ in _foreseen(session.connection, one)}
@@ -369,6 +375,15 @@ def _foreseen(connection: bookkeeping.Connection, one: Migration) -> list[tuple[
                     column = None if loss.column is None else bookkeeping.quoted(connection, loss.column)
                     found.setdefault((name, column), words[loss.what])
     return [(name, column, how) for (name, column), how in found.items()]
+
+
+def _untold(step: Step) -> list[str]:
+    """Return what of a step may lose data without its text saying which."""
+    if step.sql is None:
+        return [getattr(step.action, "__name__", "a function")]
+    effects = effects_of_text(step.sql)
+    found = [loss.relation for effect in effects for loss in effect.loses if loss.what == "unknown"]
+    return found or [note for effect in effects if effect.opaque for note in effect.notes]
 
 
 def _count(connection: bookkeeping.Connection, relation: str, column: str | None, how: str) -> Lost | None:

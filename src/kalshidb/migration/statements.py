@@ -184,8 +184,10 @@ def read_sql_file(path: Path, pieces: Sequence[str] | None = None) -> SqlFile:
         statements = ()
         problems.append(Problem("syntax", path, error.line, f"{error}{_copy_hint(text)}"))
     else:
-        if not statements:
-            problems.append(Problem("empty", path, 0, "holds no statement"))
+        if not statements and len(header.depends) < 2:  # who depends on several may be there only to join them
+            problems.append(
+                Problem("empty", path, 0, "holds no statement; write it, or SELECT 1 where nothing is meant to happen")
+            )
         problems += _split_problems(path, statements, yoyo_statements)
         problems += _transaction_problems(path, statements, transactional=header.transactional, is_rollback=is_rollback)
     return SqlFile(
