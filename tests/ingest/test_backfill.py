@@ -276,8 +276,11 @@ def test_a_piece_that_another_session_holds_is_left_to_it(catalogued: Store, exc
     pieces = missing_pieces(catalogued.conn, HOURS, DEFAULT_NOW)
     held = pieces[0]
     with connecting(catalogued)() as other:
-        claim = {"job_name": HOURS.job_name, "series_ticker": held.series_ticker, "event_ticker": held.event_ticker}
-        assert ops.try_claim(other, **claim)
+        ours = ops.begin_checkpoint(
+            other, job_name=HOURS.job_name, series_ticker=held.series_ticker, event_ticker=held.event_ticker,
+            window_start_ts=START, window_end_ts=END,
+        )  # fmt: skip
+        assert ours is not None
         outcome = filled(catalogued, exchange)
         assert outcome.left_to_others == 1
         assert missing_pieces(catalogued.conn, HOURS, DEFAULT_NOW) == [held]

@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -291,14 +290,8 @@ def backfill(
                 outcome.reports.append(intake.report)
                 cutoff = _cutoff(client)
                 while piece := next_piece():
-                    with _claimed(conn, scope, piece) as claimed:
-                        if not claimed:
-                            outcome.left_to_others += 1
-                            continue
-                        # What another worker did since the list was made need not be done again.
-                        current = _still_missing(conn, scope, piece, now())
-                        if current is not None:
-                            _fetch_piece(client, conn, intake, scope, current, cutoff, outcome, on_window)
+                    if not _work_on(piece, client, conn, intake, scope, cutoff, outcome, now, on_window):
+                        outcome.left_to_others += 1
         except BaseException:
             stop.set()
             raise
@@ -316,17 +309,38 @@ def _source(client: ExchangeClient, scope: BackfillScope, number: int, workers: 
     return f"backfill {scope.kind}{minutes} {what} {scope.start:%Y-%m-%dT%H:%MZ} to {scope.end:%Y-%m-%dT%H:%MZ}{one_of} {client.base_url}"
 
 
-@contextmanager
-def _claimed(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece) -> Iterator[bool]:
+def _work_on(
+    piece: Piece,
+    client: ExchangeClient,
+    conn: psycopg.Connection[Any],
+    intake: Intake,
+    scope: BackfillScope,
+    cutoff: datetime | None,
+    outcome: Outcome,
+    now: Callable[[], datetime],
+    on_window: Callable[[timedelta, int], object],
+) -> bool:
+    """Fetch a piece, unless another worker has it: then return False."""
     key = {"job_name": scope.job_name, "series_ticker": piece.series_ticker, "event_ticker": piece.event_ticker}
-    if not ops.try_claim(conn, **key):
-        yield False
-        return
+    begin, end = piece.window
+    checkpoint = ops.begin_checkpoint(conn, **key, window_start_ts=begin, window_end_ts=end)
+    if checkpoint is None:
+        return False
+    attempt = checkpoint.attempts
     try:
-        yield True
-    finally:
-        if not conn.closed and not conn.broken:
-            ops.release_claim(conn, **key)
+        # What another worker did since the list was made need not be done again.
+        current = _still_missing(conn, scope, piece, now())
+        for until in _fetch_piece(client, conn, intake, scope, current, cutoff, outcome, on_window) if current else ():
+            if until is not None and not ops.advance_checkpoint(conn, **key, attempts=attempt, fetched_through=until):
+                raise psycopg.OperationalError(f"the checkpoint of {piece.event_ticker} is not this worker's any more")
+    except ExchangeError as error:
+        ops.fail_checkpoint(conn, **key, attempts=attempt, error=str(error)[:2000])
+        if error.status is None or error.status >= 500 or error.status == 429:
+            raise  # the exchange is out of reach: it would be so for the next piece too
+        outcome.failed[piece.event_ticker or "the tape"] = str(error)
+    else:
+        ops.succeed_checkpoint(conn, **key, attempts=attempt)
+    return True
 
 
 def _still_missing(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece, now: datetime) -> Piece | None:
@@ -360,40 +374,34 @@ def _fetch_piece(
     cutoff: datetime | None,
     outcome: Outcome,
     on_window: Callable[[timedelta, int], object],
-) -> None:
-    key = {"job_name": scope.job_name, "series_ticker": piece.series_ticker, "event_ticker": piece.event_ticker}
-    begin, end = piece.window
-    ops.begin_checkpoint(conn, **key, window_start_ts=begin, window_end_ts=end)
+) -> Iterator[datetime | None]:
+    """Fetch, store and note as covered each window; yield up to when everything of the piece is stored, None while that is unknown."""
     moved: set[str] = set()  # markets that the live tier does not have
     width = Width()
-    try:
-        for window in windows_of(piece, scope, width):
-            fetched, objects = (
-                _fetch_candlesticks(client, intake, scope, window, moved, outcome)
-                if scope.kind == "candlesticks"
-                else _fetch_trades(client, intake, window, cutoff)
+    # All markets advance together only where they miss the same and fit into one request.
+    together = len(piece.spans) == 1 or (
+        scope.kind == "candlesticks" and len(set(piece.spans.values())) == 1 and len(piece.spans) <= MAX_BATCH_TICKERS
+    )
+    for window in windows_of(piece, scope, width):
+        fetched, objects = (
+            _fetch_candlesticks(client, intake, scope, window, moved, outcome)
+            if scope.kind == "candlesticks"
+            else _fetch_trades(client, intake, window, cutoff)
+        )
+        intake.flush()
+        if fetched:
+            ops.extend_coverage(
+                conn,
+                market_tickers=fetched,
+                kind=scope.kind,
+                period_interval_minutes=scope.period_minutes,
+                covered_from=window.start,
+                covered_until=window.end,
+                run_id=intake.report.run_id,
             )
-            intake.flush()
-            if fetched:
-                ops.extend_coverage(
-                    conn,
-                    market_tickers=fetched,
-                    kind=scope.kind,
-                    period_interval_minutes=scope.period_minutes,
-                    covered_from=window.start,
-                    covered_until=window.end,
-                    run_id=intake.report.run_id,
-                )
-                ops.advance_checkpoint(conn, **key, fetched_through=window.start if window.start == begin else window.end)
-            width.learn(objects)
-            on_window((window.end - window.start) * len(window.tickers), objects)
-    except ExchangeError as error:
-        ops.fail_checkpoint(conn, **key, error=str(error)[:2000])
-        if error.status is None or error.status >= 500 or error.status == 429:
-            raise  # the exchange is out of reach: it would be so for the next piece too
-        outcome.failed[piece.event_ticker or "the tape"] = str(error)
-    else:
-        ops.succeed_checkpoint(conn, **key)
+        width.learn(objects)
+        on_window((window.end - window.start) * len(window.tickers), objects)
+        yield window.end if together else None
 
 
 def _fetch_candlesticks(
