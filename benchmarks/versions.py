@@ -12,7 +12,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -153,7 +153,9 @@ def bulk(conn: psycopg.Connection[Any], markets: int) -> tuple[Section, list[Alt
             ready[:] = next_poll()
             if name == AGAIN:
                 write(ready)
-            conn.execute("VACUUM (ANALYZE)")
+            conn.execute(
+                "VACUUM (ANALYZE) catalog.markets, catalog.market_versions, market_data.price_snapshots, bench.last_states"
+            )
             conn.execute("CHECKPOINT")
 
         def check(result: BulkResult) -> None:
@@ -212,11 +214,11 @@ def one_at_a_time(conn: psycopg.Connection[Any], calls: int) -> tuple[Section, l
     ]
 
 
-def races(url: str, conn: psycopg.Connection[Any]) -> list[dict[str, Any]]:
+def races(url: str, conn: psycopg.Connection[Any], shapes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
     """Run every race, and return what each left behind."""
     found: list[dict[str, Any]] = []
     for subject_of in (a_market, a_position):
-        for writers, each in SHAPES:
+        for writers, each in shapes:
             outcome = race(url, subject_of(conn, f"RACE-{subject_of.__name__}-{writers}"), writers, each)
             found.append(
                 asdict(outcome)
@@ -238,17 +240,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows; good for a first look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every timing and the machine to FILE")
     parser.add_argument("--markets", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     markets = options.markets or (10_000 if options.quick else 100_000)
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
     with migrated_server() as url, open_connection(url) as conn, console.status("") as status:
         around = surroundings(conn)
         report.show_surroundings(console, around)
-        written = measure(*bulk(conn, markets), 5, status.update)
+        written = measure(*bulk(conn, markets), options.rounds, status.update)
         report.show_section(console, written)
-        calls = measure(*one_at_a_time(conn, markets // 50), 5, status.update)
+        calls = measure(*one_at_a_time(conn, markets // 50), options.rounds, status.update)
         report.show_section(console, calls)
-        raced = races(url, conn)
+        raced = races(url, conn, SHAPES if markets >= 10_000 else [(2, 20)])
     console.print(_race_table(raced))
     cost = written.ratio(LAST_STATE, VERSIONS), written.ratio(SNAPSHOTS, VERSIONS)
     found: dict[str, Any] = {
