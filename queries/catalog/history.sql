@@ -2,18 +2,47 @@
 
 -- name: insert_settlements()^
 -- Adds declared outcomes; one that is stored already, same market and time, is left as it is.
+--
+-- An amended outcome is a row of its own. Where the venue amends without another time of settlement, it is filed under the time at which
+-- it was retrieved, once, and only if that is later than what is stored.
 -- @bulk staged_settlements like catalog.settlements without created_at
 -- @one
-WITH written AS (
+WITH declared AS (
+    SELECT DISTINCT ON (market_ticker, settled_at) *
+    FROM staged_settlements
+    ORDER BY market_ticker, settled_at, staged_position DESC
+),
+compared AS (
+    SELECT
+        declared.*,
+        stored.market_ticker IS NOT NULL AS is_stored,
+        (latest.outcome, latest.payout, latest.yes_payout, latest.no_payout)
+            IS DISTINCT FROM (declared.outcome, declared.payout, declared.yes_payout, declared.no_payout)
+            AND declared.retrieved_at > latest.retrieved_at
+            AND declared.retrieved_at > latest.settled_at AS is_amended
+    FROM declared
+    LEFT JOIN catalog.settlements AS stored
+        ON stored.market_ticker = declared.market_ticker
+        AND stored.settled_at = declared.settled_at
+    LEFT JOIN LATERAL (
+        SELECT *
+        FROM catalog.settlements AS last_one
+        WHERE last_one.market_ticker = declared.market_ticker
+        ORDER BY last_one.settled_at DESC
+        LIMIT 1
+    ) AS latest ON true
+),
+written AS (
     INSERT INTO catalog.settlements (
         market_ticker, settled_at, platform_id, event_ticker, outcome, payout, final_yes_price, final_no_price, yes_payout, no_payout,
         retrieved_at, created_at
     )
-    SELECT DISTINCT ON (market_ticker, settled_at)
-        market_ticker, settled_at, platform_id, event_ticker, outcome, payout, final_yes_price, final_no_price, yes_payout, no_payout,
-        retrieved_at, statement_timestamp()
-    FROM staged_settlements
-    ORDER BY market_ticker, settled_at, staged_position DESC
+    SELECT
+        market_ticker, CASE WHEN is_stored THEN retrieved_at ELSE settled_at END, platform_id, event_ticker, outcome, payout,
+        final_yes_price, final_no_price, yes_payout, no_payout, retrieved_at, statement_timestamp()
+    FROM compared
+    WHERE NOT is_stored OR is_amended
+    ORDER BY market_ticker, settled_at
     ON CONFLICT (market_ticker, settled_at) DO NOTHING
     RETURNING market_ticker
 )

@@ -324,6 +324,25 @@ FROM catalog.current_markets
 WHERE market_ticker = ANY (:market_tickers::text[])
 ORDER BY market_ticker;
 
+-- name: current_price(market_ticker)^
+-- What a market costs now, or None when no version of it has been recorded; dollars for YES and for NO.
+--
+-- yes_price and no_price are those that the venue shows; where it shows none, the last trade and one minus it.
+SELECT
+    market_ticker,
+    valid_from,
+    COALESCE(yes_price, last_price)::market_data.price AS yes_price,
+    COALESCE(no_price, 1 - last_price)::market_data.price AS no_price,
+    yes_bid,
+    yes_ask,
+    no_bid,
+    no_ask,
+    last_price,
+    volume
+FROM catalog.market_versions
+WHERE market_ticker = :market_ticker
+    AND valid_to IS NULL;
+
 -- name: status_changes_of_market(market_ticker)
 -- When a market's status changed, oldest first, as seen in its versions: its life without a stream. The first has no status before.
 WITH compared AS (

@@ -24,6 +24,7 @@ from version_tables import (
     Table,
 )  # fmt: skip
 
+from kalshidb.models.catalog import SettlementInput
 from kalshidb.queries import catalog, research, trading
 
 EACH_TABLE = pytest.mark.parametrize("table", TABLES, ids=str)
@@ -418,3 +419,45 @@ def test_what_nobody_knows_has_no_versions(table: Table, pg: psycopg.Connection)
         table.record(pg, unknown, NOON, table.states[0])
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         table.record_many(pg, [(unknown, NOON, table.states[0])])
+
+
+def test_the_current_price_is_the_venues_or_else_that_of_the_last_trade(pg: psycopg.Connection) -> None:
+    (ticker,) = MARKETS.new_key(pg)
+    assert catalog.current_price(pg, market_ticker=ticker) is None
+    for minute, (shown, expected) in enumerate(
+        [(Decimal("0.3"), (Decimal("0.3"), Decimal("0.7"))), (None, (Decimal("0.4"), Decimal("0.6")))]
+    ):
+        state = dict.fromkeys(MARKETS.states[0]) | {
+            "status": "active", "yes_price": shown, "no_price": shown and 1 - shown, "last_price": Decimal("0.4"),
+        }  # fmt: skip
+        MARKETS.record(pg, (ticker,), NOON + minute * MINUTE, state)
+        price = catalog.current_price(pg, market_ticker=ticker)
+        assert price is not None
+        assert (price.yes_price, price.no_price) == expected
+
+
+def test_an_amended_outcome_is_a_row_of_its_own_also_where_the_time_of_settlement_stays(pg: psycopg.Connection) -> None:
+    (ticker,) = MARKETS.new_key(pg)
+
+    def declare(outcome: str, minute: int) -> int:
+        yes = Decimal(outcome == "yes")
+        row = SettlementInput(
+            market_ticker=ticker, settled_at=NOON, platform_id="kalshi", outcome=outcome, payout=Decimal(1), yes_payout=yes,
+            no_payout=1 - yes, retrieved_at=NOON + minute * MINUTE,
+        )  # fmt: skip
+        return catalog.insert_settlements(pg, [row]).written
+
+    assert [declare(*each) for each in [("yes", 1), ("yes", 2), ("no", 5), ("no", 6), ("no", 5), ("yes", 1)]] == [
+        1,
+        0,
+        1,
+        0,
+        0,
+        0,
+    ]
+    final = catalog.final_settlement(pg, market_ticker=ticker)
+    assert final is not None
+    assert (final.outcome, final.settled_at) == ("no", NOON + 5 * MINUTE)
+    assert [declare("yes", 9), declare("yes", 10)] == [1, 0]
+    rows = catalog.settlements_between(pg, settled_from=NOON, settled_to=NOON + HOUR)
+    assert [row.outcome for row in rows] == ["yes", "no", "yes"]
