@@ -1,8 +1,9 @@
 """Many writers at once: no deadlock, no lost row, and the newest observation wins whoever writes it."""
 
+import multiprocessing
 import random
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from sample_rows import DAY, HOUR, NOON, SECOND, candle, event, market, quote, rows_of, series, trade
 
+from kalshidb.models.market_data import Candlestick
 from kalshidb.queries import catalog, market_data
 
 WRITERS, ROUNDS = 8, 12
@@ -103,6 +105,43 @@ def test_eight_writers_of_the_same_rows_neither_block_each_other_for_ever_nor_lo
         assert {row["series_ticker"] for row in found["MarketInput"]} == {"KXHIGHNY"}
         assert [stub.ticker for stub in catalog.stubs(connection)] == ["E7-99"]
         assert {row["trade_id"] for row in rows_of(connection, "market_data.public_trades", "1")} == trades
+
+
+MANY_ROUNDS = 100
+
+
+def overlapping_candles(writer: int, round_: int) -> list[Candlestick]:
+    """Return some of a few candles, in an order of this writer's and round's own, as of a moment of its own."""
+    turn = round_ * WRITERS + writer
+    tickers = random.Random(turn).sample(TICKERS[:5], k=3)  # noqa: S311
+    return [candle(ticker, volume=Decimal(turn), retrieved_at=NOON + turn * SECOND) for ticker in tickers]
+
+
+def write_rounds(address: str, writer: int) -> int:
+    """Write every round of one writer; runs in a process of its own."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("SET deadlock_timeout = '50ms'; SET lock_timeout = '30s'")
+        written = 0
+        for round_ in range(MANY_ROUNDS):
+            written += market_data.upsert_candlesticks(connection, overlapping_candles(writer, round_)).written
+        return written
+
+
+def test_eight_processes_write_the_same_rows_a_hundred_times_and_the_newest_stays(database_url: str) -> None:
+    """Takes its time: what two writers may do to each other shows only when they meet often."""
+    context = multiprocessing.get_context("forkserver")  # they import once, not eight times
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(WRITERS, mp_context=context) as pool:
+        written = list(pool.map(write_rounds, [database_url] * WRITERS, range(WRITERS)))
+    newest: dict[str, Decimal] = {}
+    for round_ in range(MANY_ROUNDS):
+        for writer in range(WRITERS):
+            newest |= {row.market_ticker: Decimal(round_ * WRITERS + writer) for row in overlapping_candles(writer, round_)}
+    with psycopg.connect(database_url) as connection:
+        stored = connection.execute("SELECT market_ticker, volume FROM market_data.candlesticks").fetchall()
+    assert dict(stored) == newest
+    assert len(stored) == len(newest)
+    assert sum(written) >= len(newest)
 
 
 def test_events_and_their_markets_written_at_once_do_not_wait_in_a_circle(database_url: str) -> None:
