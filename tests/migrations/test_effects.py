@@ -358,3 +358,9 @@ def test_a_called_function_makes_a_statement_opaque() -> None:
     assert effect("SELECT market_data.create_month_partitions('t', ARRAY[now()])").opaque
     assert not effect("SELECT count(*), now() FROM t").opaque
     assert effect("CALL p()").opaque
+
+
+def test_names_that_need_quotes_keep_them() -> None:
+    assert [lock.relation for lock in effect('CREATE INDEX i ON "Our Schema".t (x)').locks] == ['"Our Schema".t']
+    assert effect('DROP TABLE "a.b"').loses == (Loss("table", '"a.b"'),)
+    assert effect('CREATE UNIQUE INDEX "I" ON s.t (x)').creates == ('s."I"',)

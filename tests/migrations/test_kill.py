@@ -352,14 +352,18 @@ def wait_for(url: str, condition: str) -> None:
 BUILDING = "SELECT FROM pg_stat_progress_create_index"
 
 
-@pytest.mark.parametrize("name", ["", "i"])
+@pytest.mark.parametrize(("table", "name"), [("a", ""), ("a", "i"), ('"A b"', '"I.x"')])
 @pytest.mark.parametrize("dies", ["server process", "both"])
-def test_an_index_whose_build_was_broken_off_is_built_again(empty_database: str, tmp_path: Path, name: str, dies: str) -> None:
-    (tmp_path / "1.a.sql").write_text("CREATE TABLE a (x integer);")
+def test_an_index_whose_build_was_broken_off_is_built_again(
+    empty_database: str, tmp_path: Path, table: str, name: str, dies: str
+) -> None:
+    (tmp_path / "1.a.sql").write_text(f"CREATE TABLE {table} (x integer);")
     migrate(empty_database, tmp_path)
-    (tmp_path / "2.i.sql").write_text(f"-- transactional: false\n-- depends: 1.a\nCREATE INDEX CONCURRENTLY {name} ON a (x);")
+    (tmp_path / "2.i.sql").write_text(
+        f"-- transactional: false\n-- depends: 1.a\nCREATE INDEX CONCURRENTLY {name} ON {table} (x);"
+    )
     with psycopg.connect(empty_database) as writer:
-        writer.execute("INSERT INTO a VALUES (1)")
+        writer.execute(f"INSERT INTO {table} VALUES (1)".encode())  # noqa: S608
         process = fork(lambda: migrate(empty_database, tmp_path))
         wait_for(empty_database, BUILDING)
         if dies == "both":
@@ -369,14 +373,14 @@ def test_an_index_whose_build_was_broken_off_is_built_again(empty_database: str,
         assert ended(process) != 0
     nobody(empty_database)
     with psycopg.connect(empty_database) as looking:
-        assert looking.execute("SELECT indisvalid FROM pg_index WHERE indrelid = 'a'::regclass").fetchall() == [(False,)]
+        assert looking.execute("SELECT indisvalid FROM pg_index WHERE indrelid = %s::regclass", [table]).fetchall() == [(False,)]
     told: list[str] = []
     migrate(empty_database, tmp_path, report=lambda event: told.append(event.detail))
     index = name or "a_x_idx"
     assert f"drops {index}, which a broken-off build has left invalid" in told
     with psycopg.connect(empty_database) as looking:
         found = looking.execute(
-            "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'a'::regclass"
+            "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = %s::regclass", [table]
         ).fetchall()
     assert found == [(index, True)]
     at_rest(empty_database, read_folder(tmp_path))

@@ -9,6 +9,7 @@ what a DO block or a called function does depends on its body. Locks on catalogu
 makes are left out: nobody waits for them.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -54,7 +55,8 @@ class Lock(NamedTuple):
 
     level: LockLevel
     relation: str
-    """As the statement writes it, `schema.table`; where `named` is false a description, "the table of schema.index"."""
+    """As the statement writes it, `schema.table`, in quotes where it needs them; where `named` is false a description: "the table of
+    schema.index"."""
     named: bool = True
 
 
@@ -124,9 +126,14 @@ def effect_of(node: Node) -> Effect:
 # Names
 
 
+def quoted(name: str) -> str:
+    """Return a name as SQL writes it: in quotes where it would be read as another without. (Words of SQL are left as they are.)"""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
+
+
 def relation_name(relation: Node) -> str:
     """Return a RangeVar as it is written, `schema.table`."""
-    return ".".join(part for part in (relation.catalogname, relation.schemaname, relation.relname) if part)
+    return ".".join(quoted(part) for part in (relation.catalogname, relation.schemaname, relation.relname) if part)
 
 
 def dotted(node: Node) -> str:
@@ -135,9 +142,9 @@ def dotted(node: Node) -> str:
     if kind is not None:
         node = getattr(node, kind)
     if node.DESCRIPTOR.name == "String":
-        return str(node.sval)
+        return quoted(str(node.sval))
     items = node.names if node.DESCRIPTOR.name == "TypeName" else node.items if node.DESCRIPTOR.name == "List" else node.objname
-    return ".".join(item.string.sval for item in items)
+    return ".".join(quoted(item.string.sval) for item in items)
 
 
 def walk(message: Node) -> Iterable[Node]:
@@ -375,12 +382,12 @@ def _add_constraint(sum_: _Altering, constraint: Node) -> LockLevel:
 def _create_index(stmt: Node) -> Effect:
     table = relation_name(stmt.relation)
     level = SUE if stmt.concurrent else LockLevel.SHARE
-    schema = f"{stmt.relation.schemaname}." if stmt.relation.schemaname else ""
+    schema = f"{quoted(stmt.relation.schemaname)}." if stmt.relation.schemaname else ""
     return Effect(
         (Lock(level, table),),
         scans="yes",
         transaction="forbidden" if stmt.concurrent else "any",
-        creates=(schema + stmt.idxname,) if stmt.idxname else (),
+        creates=(schema + quoted(stmt.idxname),) if stmt.idxname else (),
         notes=("waits for every transaction that is older than itself",) if stmt.concurrent else (),
     )
 
@@ -511,7 +518,7 @@ def _domain(stmt: Node) -> Effect:
 
 def dotted_list(nodes: Iterable[Node]) -> str:
     """Return the name that consecutive String nodes are."""
-    return ".".join(node.string.sval for node in nodes)
+    return ".".join(quoted(node.string.sval) for node in nodes)
 
 
 # Rows

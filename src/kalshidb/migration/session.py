@@ -419,8 +419,9 @@ class Session:
             return False
         pending = bookkeeping.detaching(self.connection, partition)
         if pending:
-            table = relation_name(statement.node.alter_table_stmt.relation)
-            self.connection.execute(f"ALTER TABLE {table} DETACH PARTITION {partition} FINALIZE".encode())
+            names = (relation_name(statement.node.alter_table_stmt.relation), partition)
+            table, part = (bookkeeping.proper_name(self.connection, name) for name in names)
+            self.connection.execute(f"ALTER TABLE {table} DETACH PARTITION {part} FINALIZE".encode())
         return pending is not False
 
     def _new_indexes(self, statement: Statement, intent: Intent) -> dict[int, tuple[str, bool]]:
@@ -437,9 +438,9 @@ class Session:
 
     def _drop_broken_namesake(self, migration: Migration, statement: Statement) -> None:
         """Drop an invalid index of the same name: IF NOT EXISTS would take it for a good one, and without that it is in the way."""
-        wanted = statement.node.index_stmt.idxname
+        wanted = [bookkeeping.proper_name(self.connection, name) for name in statement.effect.creates]
         for name, valid in bookkeeping.indexes_of(self.connection, _table_of(statement)).values():
-            if not valid and wanted and name.rpartition(".")[2].strip('"') == wanted:
+            if not valid and name in wanted:
                 self._drop_index(migration.id, name)
 
     def _drop_index(self, migration_id: str, name: str) -> None:
