@@ -1,5 +1,5 @@
 -- The schema that the migrations make, up to 0022.unsettled-markets. Made by `kalshidb generate`; do not edit.
--- inputs 5ccb3b22a03aa93ecf77f694fb87275c7ff6349907f022da9af61174e3d26c14
+-- inputs d0791ee31f4438f58bbeb3fc92dd40a7b62bd947aeefe4b4d6f9e8c65a6e013e
 -- body   6793a1e535195d179a0ba88998413303c69dfaf0bf4273c4b29d78d39498c844
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,

@@ -354,8 +354,9 @@ things (class, oid, part, target, kind, name, part_of, place, definition, owner,
             CASE WHEN NOT polpermissive THEN 'AS RESTRICTIVE' END,
             'FOR ' || CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
             'TO ' || (
-                SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END, ', ' ORDER BY role)
+                SELECT string_agg(named.role, ', ' ORDER BY named.role COLLATE "C")
                 FROM unnest(polroles) AS role
+                CROSS JOIN LATERAL (SELECT CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END) AS named (role)
             ),
             format('USING (%s)', pg_get_expr(polqual, polrelid, true)),
             'WITH CHECK (' || pg_get_expr(polwithcheck, polrelid, true) || ')'
@@ -421,7 +422,7 @@ allowed AS (
 ),
 said AS (
     SELECT
-        class, oid, part_of, kind,
+        kind, COALESCE(NULLIF(part_of, ''), name) AS part_of,
         CASE WHEN part > 0 THEN 'TABLE ' || part_of ELSE regexp_replace(target, '^(MATERIALIZED )?VIEW ', 'TABLE ') END
             || CASE kind WHEN 'grant' THEN ' TO ' ELSE ' FROM ' END
             || CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
@@ -439,12 +440,9 @@ FROM things
 JOIN pg_description ON classoid = class AND objoid = oid AND objsubid = part
 WHERE target IS NOT NULL
 UNION ALL
-SELECT
-    said.kind, said.name, COALESCE(NULLIF(said.part_of, ''), min(things.name)), 10000,
-    string_agg(DISTINCT privilege, ', ' ORDER BY privilege)
+SELECT kind, name, part_of, 10000, string_agg(DISTINCT privilege COLLATE "C", ', ' ORDER BY privilege COLLATE "C")
 FROM said
-JOIN things ON things.class = said.class AND things.oid = said.oid AND things.part = 0 AND things.target IS NOT NULL
-GROUP BY said.kind, said.name, said.part_of
+GROUP BY kind, name, part_of
 UNION ALL
 SELECT
     'default privileges',
@@ -454,7 +452,7 @@ SELECT
         CASE word WHEN 'GRANT' THEN 'TO' ELSE 'FROM' END, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
         CASE WHEN is_grantable AND word = 'GRANT' THEN 'WITH GRANT OPTION' END
     ),
-    '', 0, string_agg(privilege_type, ', ' ORDER BY privilege_type)
+    '', 0, string_agg(privilege_type, ', ' ORDER BY privilege_type COLLATE "C")
 FROM pg_default_acl
 CROSS JOIN LATERAL (
     SELECT 'GRANT' AS word, grantee, privilege_type, is_grantable FROM aclexplode(defaclacl)
@@ -467,7 +465,7 @@ CROSS JOIN LATERAL (
     WHERE defaclnamespace = 0 AND (grantee, privilege_type) NOT IN (SELECT grantee, privilege_type FROM aclexplode(defaclacl))
 ) AS given
 GROUP BY defaclnamespace, word, defaclobjtype, grantee, is_grantable
-ORDER BY 1, 2, 3, 4;
+ORDER BY 1, 2, 3, 4, 5;
 
 -- name: schema_dependencies()
 -- Which object needs which other to be there first; names are those of schema_objects(). Foreign keys are no reason: they come last.

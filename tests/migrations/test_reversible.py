@@ -110,11 +110,12 @@ def test_a_migration_without_a_way_back_is_not_tried_and_said(folder: Path, empt
     assert (proof.unproved, proof.findings) == (["0001.shop"], [])
 
 
-def test_no_scratch_database_stays(folder: Path, empty_database: str) -> None:
+def test_no_scratch_database_and_no_role_stays(folder: Path, empty_database: str) -> None:
     (folder / "0001.shop.rollback.sql").write_text("DROP SCHEMA shop;")
     reversible.prove(folder, empty_database)
     with psycopg.connect(empty_database) as conn:
         assert conn.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'kalshidb_scratch%'").fetchone() == (0,)
+        assert conn.execute("SELECT to_regrole('kalshidb_tests_stranger')").fetchone() == (None,)
 
 
 # -- as a command, with the snapshot -----------------------------------------------------------------------------------------------

@@ -56,6 +56,13 @@ def test_executed_it_makes_every_kind_of_object_again(everything: str) -> None:
     assert_executed_it_makes_the_same(everything)
 
 
+def test_each_thing_is_there_once_so_that_two_databases_can_be_compared_by_names(everything: str) -> None:
+    things = read(everything).things
+    assert len({(thing.kind, thing.name) for thing in things}) == len(things)
+    grants = {thing.name: thing.definition for thing in things if thing.kind == "grant"}
+    assert grants['TABLE lab."Parents" TO PUBLIC'] == 'INSERT, SELECT, UPDATE ("a name"), UPDATE (at)'
+
+
 def test_executed_it_makes_our_schema_again(database_url: str) -> None:
     assert_executed_it_makes_the_same(database_url)
 

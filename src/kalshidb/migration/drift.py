@@ -7,7 +7,7 @@ says of the two is compared. The live database is only read, in a transaction th
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,19 +143,30 @@ def missing_role(error: psycopg.Error) -> str | None:
     return match[1] if match else None
 
 
-def create_role(server: str, name: str) -> None:
-    """Make a role that grants name, which a scratch server does not have; it may do nothing."""
+@contextmanager
+def borrowed_roles(server: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that makes a role which grants name and a scratch server does not have; afterwards they are gone again."""
+    made: list[sql.Identifier] = []
     with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+
+        def create(name: str) -> None:
+            admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+            made.append(sql.Identifier(name))
+
+        try:
+            yield create
+        finally:
+            for role in made:
+                admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(role))
 
 
 def rebuilt(text: str, server: str) -> Schema:
-    """Execute the SQL of a schema in a scratch database and read it back. Roles that it names are made on that server.
+    """Execute the SQL of a schema in a scratch database and read it back. Roles that it names are there meanwhile.
 
     Raises:
         psycopg.Error: the server refuses the SQL.
     """
-    with scratch_database(server) as url, psycopg.connect(url) as conn:
+    with borrowed_roles(server) as create_role, scratch_database(server) as url, psycopg.connect(url) as conn:
         while True:
             try:
                 with conn.transaction():
@@ -164,7 +175,7 @@ def rebuilt(text: str, server: str) -> Schema:
             except psycopg.Error as error:
                 if (role := missing_role(error)) is None:
                     raise
-                create_role(server, role)
+                create_role(role)
         schema = snapshot.read(conn)
     return replace(schema, things=(*schema.things, *snapshot.only_named(text)))
 

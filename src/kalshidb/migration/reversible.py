@@ -49,23 +49,28 @@ def prove(folder: Path, server: str) -> Proof:
 
     Args:
         folder: the migrations, ours or anybody's.
-        server: address of a server on which scratch databases are made and dropped; roles that migrations name are made there.
+        server: address of a server on which scratch databases are made and dropped, and roles that migrations name.
     """
     findings: list[Finding] = []
     broken: set[str] = set()
-    while True:
-        proof = Proof(findings=findings)
-        try:
-            with drift.scratch_database(server) as url, psycopg.connect(url, autocommit=True) as conn, _backend(url) as backend:
-                _prove(backend, read_in_order(folder), conn, proof, broken)
-        except _AgainError:
-            continue
-        except psycopg.Error as error:
-            if (role := drift.missing_role(error)) is None:
-                raise
-            drift.create_role(server, role)
-            continue
-        return proof
+    with drift.borrowed_roles(server) as create_role:
+        while True:
+            proof = Proof(findings=findings)
+            try:
+                with (
+                    drift.scratch_database(server) as url,
+                    psycopg.connect(url, autocommit=True) as conn,
+                    _backend(url) as backend,
+                ):
+                    _prove(backend, read_in_order(folder), conn, proof, broken)
+            except _AgainError:
+                continue
+            except psycopg.Error as error:
+                if (role := drift.missing_role(error)) is None:
+                    raise
+                create_role(role)
+                continue
+            return proof
 
 
 def _prove(backend: DatabaseBackend, migrations: MigrationList, conn: Conn, proof: Proof, broken: set[str]) -> None:
