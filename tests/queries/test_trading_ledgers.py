@@ -337,6 +337,10 @@ def test_daily_profit_and_the_best_markets_as_plain_python_has_them(pg: psycopg.
             by_market[each.market_ticker]
         )
     assert len(by_market) > 3
+    most = max(map(len, by_market.values()))
+    busiest = trading.best_markets(pg, **span, min_trades=most, how_many=99)
+    assert {row.market_ticker for row in busiest} == {name for name, rows in by_market.items() if len(rows) == most}
+    assert len(busiest) < len(by_market)
 
 
 def test_the_history_of_a_market_shows_open_and_closed_positions(pg: psycopg.Connection) -> None:
