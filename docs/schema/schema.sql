@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0022.unsettled-markets. Made by `kalshidb generate`; do not edit.
--- inputs d0791ee31f4438f58bbeb3fc92dd40a7b62bd947aeefe4b4d6f9e8c65a6e013e
--- body   6793a1e535195d179a0ba88998413303c69dfaf0bf4273c4b29d78d39498c844
+-- The schema that the migrations make, up to 0023.defaults-for-hand-written-rows. Made by `kalshidb generate`; do not edit.
+-- inputs 89f4127e3e6c38062eb8025ef13a62828dc178b4d4c8ca10043f71117467e958
+-- body   6fd8d5554ba15055509eb997c7fad9a62de5ebaa6db151ee5ebcdec94884c7dd
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -505,10 +505,10 @@ CREATE TABLE catalog.events (
     result jsonb,
     metadata jsonb,
     raw_json jsonb,
-    is_stub boolean NOT NULL,
-    retrieved_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    is_stub boolean DEFAULT false NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT events_pkey PRIMARY KEY (event_ticker),
     CONSTRAINT events_title_check CHECK (is_stub OR title IS NOT NULL)
 );
@@ -548,8 +548,8 @@ CREATE TABLE catalog.market_lifecycle (
     occurred_at timestamp with time zone NOT NULL,
     source market_data.source NOT NULL,
     details jsonb,
-    retrieved_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT market_lifecycle_pkey PRIMARY KEY (market_ticker, event_type, occurred_at)
 );
 
@@ -579,7 +579,7 @@ CREATE TABLE catalog.market_versions (
     open_interest market_data.contracts,
     settlement_value market_data.price,
     spread numeric(7,6) GENERATED ALWAYS AS ((yes_ask::numeric - yes_bid::numeric)) STORED,
-    created_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT market_versions_pkey PRIMARY KEY (market_ticker, valid_from),
     CONSTRAINT market_versions_valid_to_market_ticker_key UNIQUE (valid_to, market_ticker),
     CONSTRAINT market_versions_valid_to_check CHECK (valid_to > valid_from)
@@ -639,10 +639,10 @@ CREATE TABLE catalog.markets (
     open_interest market_data.contracts,
     metadata jsonb,
     raw_json jsonb,
-    is_stub boolean NOT NULL,
-    retrieved_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    is_stub boolean DEFAULT false NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT markets_pkey PRIMARY KEY (market_ticker),
     CONSTRAINT markets_title_check CHECK (is_stub OR title IS NOT NULL AND event_ticker IS NOT NULL AND status IS NOT NULL)
 );
@@ -707,9 +707,9 @@ CREATE TABLE catalog.platforms (
     api_version text,
     auth_method text,
     fees_structure jsonb,
-    status text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT platforms_pkey PRIMARY KEY (platform_id),
     CONSTRAINT platforms_platform_type_check CHECK (platform_type = ANY (ARRAY['trading'::text, 'data_source'::text])),
     CONSTRAINT platforms_status_check CHECK (status = ANY (ARRAY['active'::text, 'inactive'::text]))
@@ -742,10 +742,10 @@ CREATE TABLE catalog.series (
     settlement_sources jsonb,
     metadata jsonb,
     raw_json jsonb,
-    is_stub boolean NOT NULL,
-    retrieved_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    is_stub boolean DEFAULT false NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT series_pkey PRIMARY KEY (series_ticker),
     CONSTRAINT series_title_check CHECK (is_stub OR title IS NOT NULL)
 );
@@ -782,8 +782,8 @@ CREATE TABLE catalog.settlements (
     final_no_price market_data.price,
     yes_payout market_data.price,
     no_payout market_data.price,
-    retrieved_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT settlements_pkey PRIMARY KEY (market_ticker, settled_at),
     CONSTRAINT settlements_outcome_check CHECK (outcome <> ''::text),
     CONSTRAINT settlements_yes_payout_no_payout_check CHECK ((yes_payout::numeric + no_payout::numeric) = 1::numeric)
@@ -814,9 +814,9 @@ CREATE TABLE catalog.stations (
     longitude numeric(9,6) NOT NULL,
     elevation numeric(7,2),
     timezone text NOT NULL,
-    series_tickers text[] NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    series_tickers text[] DEFAULT '{}'::text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT stations_pkey PRIMARY KEY (station_id),
     CONSTRAINT stations_latitude_check CHECK (latitude >= '-90'::integer::numeric AND latitude <= 90::numeric),
     CONSTRAINT stations_longitude_check CHECK (longitude >= '-180'::integer::numeric AND longitude <= 180::numeric)
@@ -962,7 +962,7 @@ REVOKE EXECUTE ON FUNCTION market_data.create_month_partitions(regclass,timestam
 CREATE TABLE market_data.candlesticks (
     market_ticker catalog.ticker NOT NULL,
     end_period_ts timestamp with time zone NOT NULL,
-    period_interval_minutes smallint NOT NULL,
+    period_interval_minutes smallint DEFAULT 1 NOT NULL,
     yes_bid_open market_data.price,
     yes_bid_high market_data.price,
     yes_bid_low market_data.price,
@@ -979,7 +979,7 @@ CREATE TABLE market_data.candlesticks (
     price_previous market_data.price,
     volume market_data.contracts,
     open_interest market_data.contracts,
-    retrieved_at timestamp with time zone NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     raw_json jsonb,
     CONSTRAINT candlesticks_pkey PRIMARY KEY (market_ticker, end_period_ts, period_interval_minutes),
     CONSTRAINT candlesticks_period_interval_minutes_check CHECK (period_interval_minutes = ANY (ARRAY[1, 60, 1440])),
@@ -1021,7 +1021,7 @@ CREATE TABLE market_data.orderbook_deltas (
     side market_data.side NOT NULL,
     price market_data.price NOT NULL,
     delta numeric(18,2) NOT NULL,
-    retrieved_at timestamp with time zone NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT orderbook_deltas_pkey PRIMARY KEY (market_ticker, delta_time, sequence)
 ) PARTITION BY RANGE (delta_time);
 
@@ -1051,7 +1051,7 @@ CREATE TABLE market_data.orderbook_snapshots (
     best_no_ask market_data.price GENERATED ALWAYS AS ((1::numeric - yes_bid_prices[cardinality(yes_bid_prices)])) STORED,
     yes_depth market_data.contracts NOT NULL,
     no_depth market_data.contracts NOT NULL,
-    retrieved_at timestamp with time zone NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     raw_json jsonb,
     CONSTRAINT orderbook_snapshots_pkey PRIMARY KEY (market_ticker, snapshot_time),
     CONSTRAINT orderbook_snapshots_no_bid_levels_check CHECK (cardinality(no_bid_prices) = cardinality(no_bid_quantities) AND array_position(no_bid_prices, NULL::numeric) IS NULL AND array_position(no_bid_quantities, NULL::numeric) IS NULL),
@@ -1105,7 +1105,7 @@ CASE
     WHEN yes_bid::numeric > 0::numeric AND yes_ask::numeric < 1::numeric THEN (yes_bid::numeric + yes_ask::numeric) / 2::numeric
     ELSE last_price::numeric
 END) STORED,
-    retrieved_at timestamp with time zone NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     raw_json jsonb,
     CONSTRAINT price_snapshots_pkey PRIMARY KEY (market_ticker, snapshot_time, source),
     CONSTRAINT price_snapshots_bid_below_ask_check CHECK (yes_bid::numeric <= yes_ask::numeric)
@@ -1146,8 +1146,8 @@ CREATE TABLE market_data.public_trades (
     yes_price market_data.price NOT NULL,
     no_price market_data.price NOT NULL,
     taker_side market_data.side,
-    is_block_trade boolean NOT NULL,
-    retrieved_at timestamp with time zone NOT NULL,
+    is_block_trade boolean DEFAULT false NOT NULL,
+    retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     raw_json jsonb,
     CONSTRAINT public_trades_pkey PRIMARY KEY (market_ticker, created_time, trade_id),
     CONSTRAINT public_trades_yes_price_no_price_check CHECK ((yes_price::numeric + no_price::numeric) = 1::numeric)
@@ -1330,11 +1330,11 @@ CREATE TABLE ops.backfill_checkpoints (
     last_success_ts timestamp with time zone,
     fetched_through timestamp with time zone,
     status text NOT NULL,
-    attempts integer NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
     notes text,
     error text,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT backfill_checkpoints_pkey PRIMARY KEY (job_name, series_ticker, event_ticker),
     CONSTRAINT backfill_checkpoints_attempts_check CHECK (attempts >= 0),
     CONSTRAINT backfill_checkpoints_fetched_through_check CHECK (fetched_through >= window_start_ts AND fetched_through <= window_end_ts),
@@ -3290,7 +3290,7 @@ COMMENT ON FUNCTION trading.trailing_stop_is_hit(jsonb,market_data.price) IS 'Wh
 CREATE TABLE trading.account_balances (
     environment trading.environment NOT NULL,
     platform_id text NOT NULL,
-    currency trading.currency NOT NULL,
+    currency trading.currency DEFAULT 'USD'::text NOT NULL,
     valid_from timestamp with time zone NOT NULL,
     valid_to timestamp with time zone,
     row_current_ind boolean GENERATED ALWAYS AS (valid_to IS NULL) STORED NOT NULL,

@@ -47,13 +47,13 @@ WITH settled AS (
             ELSE
                 (
                     trades.qty
-                    * (CASE trades.side WHEN 'buy_yes' THEN settlement.yes_payout ELSE settlement.no_payout END - trades.entry_price)
+                    * (CASE trades.side WHEN 'buy_yes' THEN settlement.yes_paid ELSE 1 - settlement.yes_paid END - trades.entry_price)
                     - trades.entry_fee
                 )::numeric(18, 6)
         END AS pnl
     FROM backtest.trades
     CROSS JOIN LATERAL (
-        SELECT outcome, yes_payout, no_payout
+        SELECT outcome, COALESCE(yes_payout, 1 - no_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS yes_paid
         FROM catalog.settlements
         WHERE settlements.market_ticker = trades.market_ticker
         ORDER BY settled_at DESC
@@ -288,8 +288,11 @@ SELECT
     made.pnl AS computed_pnl
 FROM backtest.trades
 LEFT JOIN LATERAL (
-    SELECT CASE trades.side WHEN 'buy_yes' THEN yes_payout ELSE no_payout END AS payout
+    SELECT CASE trades.side WHEN 'buy_yes' THEN paid.yes_paid ELSE 1 - paid.yes_paid END AS payout
     FROM catalog.settlements
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(yes_payout, 1 - no_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS yes_paid
+    ) AS paid
     WHERE settlements.market_ticker = trades.market_ticker
     ORDER BY settled_at DESC
     LIMIT 1

@@ -109,7 +109,7 @@ WITH held AS MATERIALIZED (
         positions.position_id,
         positions.side,
         settlement.settled_at,
-        CASE positions.side WHEN 'yes' THEN settlement.yes_payout ELSE settlement.no_payout END AS payout
+        CASE positions.side WHEN 'yes' THEN settlement.yes_paid ELSE 1 - settlement.yes_paid END AS payout
     FROM trading.positions
     JOIN trading.position_versions AS version
         ON version.environment = positions.environment
@@ -117,7 +117,7 @@ WITH held AS MATERIALIZED (
         AND version.valid_to IS NULL
         AND version.status = 'open'
     CROSS JOIN LATERAL (
-        SELECT settled_at, yes_payout, no_payout
+        SELECT settled_at, COALESCE(yes_payout, 1 - no_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS yes_paid
         FROM catalog.settlements
         WHERE settlements.market_ticker = positions.market_ticker
         ORDER BY settled_at DESC

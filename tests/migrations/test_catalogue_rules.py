@@ -11,7 +11,7 @@ import pytest
 from kalshidb.sqlfiles import sql_dir
 
 TEXTS = {
-    path.name: path.read_text()
+    path.relative_to(folder.parent).as_posix(): path.read_text()  # not by name: three rooms have a trades.sql
     for folder in (sql_dir("migrations"), sql_dir("queries"))
     for path in sorted(folder.glob("**/*.sql"))
 }
@@ -437,16 +437,62 @@ def test_time_series_are_partitioned_once_by_time_without_a_default(pg: psycopg.
     ]
 
 
-def test_no_column_default_is_relied_on_where_tables_are_distributed(pg: psycopg.Connection) -> None:
-    """The time travels in the row, and a missing value is an error of the statement that left it out."""
-    defaults = pg.execute(
+def test_no_statement_relies_on_a_column_default_where_tables_are_distributed(pg: psycopg.Connection) -> None:
+    """The time travels in the row: a default is for rows that are written by hand, our statements name every such column."""
+    defaults: dict[str, set[str]] = {}
+    for table, column in pg.execute(
         """
-        SELECT adrelid::regclass || '.' || attname FROM pg_attrdef
+        SELECT nspname || '.' || relname, attname FROM pg_attrdef
         JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum JOIN pg_class ON pg_class.oid = adrelid
-        WHERE attgenerated = '' AND relnamespace IN ('catalog'::regnamespace, 'market_data'::regnamespace)
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE attgenerated = '' AND nspname IN ('catalog', 'market_data') AND NOT relispartition
         """
-    ).fetchall()
-    assert defaults == []
+    ):
+        defaults.setdefault(table, set()).add(column)
+    inserts = [
+        (name, table, {column.strip() for column in columns.split(",")})
+        for name, text in TEXTS.items()
+        for table, columns in re.findall(r"INSERT INTO ((?:catalog|market_data)\.\w+)(?: AS \w+)?\s*\(([^)]*)\)", text)
+    ]
+    assert {table for _, table, _ in inserts} >= set(defaults) - {"catalog.stations"}
+    assert [
+        (name, table, defaults[table] - columns) for name, table, columns in inserts if defaults.get(table, set()) - columns
+    ] == []
+
+
+def test_a_person_writes_down_what_a_row_is_about_and_the_rest_is_filled_in(pg: psycopg.Connection) -> None:
+    """The columns that the seeds name and no others; what a default cannot know is still asked for."""
+    for statement in (
+        "INSERT INTO catalog.platforms (platform_id, platform_type, display_name) VALUES ('poly', 'trading', 'Polymarket')",
+        "INSERT INTO catalog.series (series_ticker, platform_id, external_id, category, title) "
+        "VALUES ('S', 'poly', 'S', 'sports', 'Games')",
+        "INSERT INTO catalog.events (event_ticker, platform_id, series_ticker, external_id, category, title) "
+        "VALUES ('E', 'poly', 'S', 'E', 'sports', 'A game')",
+        "INSERT INTO catalog.markets (market_ticker, platform_id, event_ticker, external_id, title, status) "
+        "VALUES ('M', 'poly', 'E', 'M', 'Who wins?', 'open')",
+        "INSERT INTO catalog.stations (station_id, name, latitude, longitude, timezone) "
+        "VALUES ('KNYC', 'NY', 40.78, -73.97, 'America/New_York')",
+        "INSERT INTO catalog.market_versions (market_ticker, valid_from, status, yes_price) VALUES ('M', '2026-07-01Z', 'open', 0.4)",
+        "INSERT INTO catalog.settlements (market_ticker, settled_at, platform_id, outcome, payout) "
+        "VALUES ('M', '2026-07-02Z', 'poly', 'yes', 1)",
+        "INSERT INTO catalog.market_lifecycle (market_ticker, event_type, occurred_at, source) "
+        "VALUES ('M', 'settled', '2026-07-02Z', 'poll')",
+        "SELECT market_data.create_month_partitions(('market_data.' || name)::regclass, ARRAY['2026-07-01Z'::timestamptz]) "
+        "FROM unnest(ARRAY['candlesticks', 'price_snapshots', 'public_trades']) AS tables (name)",
+        "INSERT INTO market_data.candlesticks (market_ticker, end_period_ts, yes_bid_close) VALUES ('M', '2026-07-01Z', 0.4)",
+        "INSERT INTO market_data.price_snapshots (market_ticker, snapshot_time, source, yes_bid) VALUES ('M', '2026-07-01Z', 'poll', 0.4)",
+        "INSERT INTO market_data.public_trades (market_ticker, created_time, trade_id, count, yes_price, no_price) "
+        "VALUES ('M', '2026-07-01Z', gen_random_uuid(), 1, 0.4, 0.6)",
+        "INSERT INTO ops.backfill_checkpoints (job_name, series_ticker, event_ticker, window_start_ts, window_end_ts, status) "
+        "VALUES ('candles', 'S', 'E', '2026-07-01Z', '2026-07-02Z', 'running')",
+        "INSERT INTO trading.account_balances (environment, platform_id, valid_from, balance) VALUES ('live', 'poly', '2026-07-01Z', 100)",
+    ):
+        pg.execute(statement)
+    row = pg.execute("SELECT is_stub, updated_at = created_at, retrieved_at <= clock_timestamp() FROM catalog.markets").fetchone()
+    assert row == (False, True, True)
+    assert pg.execute("SELECT period_interval_minutes FROM market_data.candlesticks").fetchone() == (1,)
+    with pytest.raises(psycopg.errors.NotNullViolation, match="environment"):
+        pg.execute("INSERT INTO trading.account_balances (platform_id, valid_from, balance) VALUES ('poly', '2026-07-01Z', 100)")
 
 
 def test_the_exchange_is_there_from_the_start(pg: psycopg.Connection) -> None:

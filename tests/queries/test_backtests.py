@@ -249,6 +249,21 @@ def test_a_trade_held_to_settlement_makes_what_its_side_pays(
     assert backtest.trades_that_do_not_add_up(markets, run_id=run.run_id) == []
 
 
+@pytest.mark.parametrize(
+    ("outcome", "side", "pnl"), [("yes", "buy_yes", "5.42"), ("yes", "buy_no", "-4.58"), ("no", "buy_no", "5.42")]
+)
+def test_an_outcome_whose_payouts_nobody_wrote_down_pays_by_its_word(
+    markets: psycopg.Connection, outcome: str, side: str, pnl: str
+) -> None:
+    run = begin(markets)
+    backtest.insert_trades(markets, [trade(run, side=side)])
+    settle(markets, T80, outcome, None)
+    assert backtest.settle_trades(markets, run_id=run.run_id) == 1
+    (found,) = backtest.trades_of_run(markets, run_id=run.run_id)
+    assert found.pnl == Decimal(pnl)
+    assert backtest.trades_that_do_not_add_up(markets, run_id=run.run_id) == []
+
+
 def test_the_last_settlement_counts_and_what_was_sold_keeps_its_profit(markets: psycopg.Connection) -> None:
     run = begin(markets)
     sold = {"exit_time": NOON + HOUR, "exit_price": "0.54", "exit_fee": "0.18", "pnl": "0.64"}

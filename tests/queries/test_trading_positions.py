@@ -363,6 +363,18 @@ def test_settlement_pays_the_side_that_is_held(pg: psycopg.Connection, side: Any
     assert trading.settle_positions_of_market(pg, environment="paper", market_ticker=T80) == []
 
 
+@pytest.mark.parametrize(("side", "pnl"), [("yes", -60), ("no", 40)])
+def test_an_outcome_whose_payouts_nobody_wrote_down_pays_by_its_word(pg: psycopg.Connection, side: Any, pnl: int) -> None:  # noqa: ANN401
+    markets(pg)
+    opened(pg, side=side)
+    pg.execute(
+        "INSERT INTO catalog.settlements (market_ticker, settled_at, platform_id, outcome) VALUES (%s, %s, 'kalshi', 'no')",
+        [T80, NOON + DAY],
+    )
+    (paid,) = trading.settle_positions_of_market(pg, environment="paper", market_ticker=T80)
+    assert paid.realized_pnl == pnl
+
+
 def test_only_what_is_still_held_is_paid_out(pg: psycopg.Connection) -> None:
     markets(pg)
     position = opened(pg)
