@@ -261,6 +261,7 @@ LIMIT 1;
 -- The version that was valid at each moment, for many (market, moment) pairs in one round trip, in the order asked.
 --
 -- A pair before the market's first version comes back with null status: nothing was known. Never looks past the moment.
+-- @pairs market_tickers, moments
 -- @column market_ticker not null: an element of the array that was asked
 -- @column moment not null: an element of the array that was asked
 WITH asked AS (

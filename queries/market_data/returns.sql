@@ -146,6 +146,7 @@ ORDER BY outcomes.category NULLS LAST, taken.hour;
 -- the published rule, 0.0001 as recorded since 2026. fee is null where the venue's rule for the series is not known here (it knows
 -- quadratic and quadratic_with_maker_fees); paid_out is null while the market has not settled, and where it was void. Then pnl is null:
 -- unknown, not zero.
+-- @pairs market_tickers, sides, prices, quantities, are_takers
 -- @column market_ticker not null: an element of the array that was given
 -- @column side not null: an element of the array that was given
 -- @column cost not null: price and quantity are elements of the arrays that were given

@@ -241,6 +241,7 @@ LIMIT 1;
 -- name: edges_as_of(market_tickers, moments)
 -- What was believed at each moment, for many (market, moment) pairs in one round trip: each edge of the market with the version that was
 -- valid then. Never looks past the moment; a pair without an edge is left out.
+-- @pairs market_tickers, moments
 SELECT
     asked.position,
     asked.moment,

@@ -240,6 +240,7 @@ LIMIT 1;
 -- The state of a game at each moment, for many (event, game, moment) in one round trip, in the order asked.
 --
 -- One before the game's first state comes back with null sport: nothing was known. Never looks past the moment.
+-- @pairs event_tickers, external_game_ids, moments
 -- @column event_ticker not null: an element of the array that was asked
 -- @column external_game_id not null: an element of the array that was asked
 -- @column moment not null: an element of the array that was asked

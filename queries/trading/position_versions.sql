@@ -328,6 +328,7 @@ LIMIT 1;
 -- The state of a position at each moment, for many (position, moment) pairs in one round trip, in the order asked.
 --
 -- A pair before the position was opened comes back with null status. Never looks past the moment.
+-- @pairs position_ids, moments
 -- @column position_id not null: an element of the array that was asked
 -- @column moment not null: an element of the array that was asked
 -- @json trailing_stop_state kalshidb.documents:TrailingStop

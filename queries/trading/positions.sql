@@ -60,6 +60,7 @@ FROM trading.mark_position(:environment, :position_id, :price, :observed_at);
 
 -- name: mark_positions(environment, position_ids, prices, observed_at)
 -- Looks at many positions at once, in one transaction; see mark_position. prices go with position_ids, one each.
+-- @pairs position_ids, prices
 -- @json trailing_stop_state kalshidb.documents:TrailingStop
 -- @column position_id not null: an element of the array that was asked
 -- @column outcome not null: the function answers with a word, or fails

@@ -3,9 +3,11 @@ whose error names the constraint, and which the statement's name and values foll
 
 # ruff: noqa: ANN401  (a bad value is of any type)
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,12 +23,27 @@ from kalshidb.models.ops import ConfigOverride, SystemHealth
 from kalshidb.models.research import MarketAnalysisInput, ProbabilityMatrix
 from kalshidb.models.trading import ExitAttempt
 from kalshidb.queries import catalog, market_data, ops, trading
-from kalshidb.typedsql import ParameterError
+from kalshidb.typedsql import ParameterError, load_statements
 
+QUERIES = Path(__file__).parents[2] / "queries"
 NAIVE = datetime(2026, 7, 19, 12)  # noqa: DTZ001  (that is what is wrong with it)
 
 
 # -- before the server -------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_that_a_statement_reads_side_by_side_must_be_of_one_length(pg: psycopg.Connection) -> None:
+    side_by_side: dict[str, set[str]] = {}
+    for statement in load_statements(QUERIES):
+        for arguments in re.findall(r"\bunnest\(([^()]*)\)", statement.source.sql):
+            names = [statement.source.parameters[int(number) - 1] for number in re.findall(r"\$(\d+)", arguments)]
+            if len(names) > 1:
+                side_by_side[statement.source.full_name] = set(names)
+                assert set(names) in map(set, statement.source.paired_parameters), f"{statement.source.place}: @pairs {names}"
+    assert side_by_side["trading.mark_positions"] == {"position_ids", "prices"}
+    assert len(side_by_side) > 8
+    with pytest.raises(ParameterError, match=r"position_ids \(2\) and prices \(1\) have unequal lengths"):
+        trading.mark_positions(pg, environment="paper", position_ids=[1, 2], prices=[Decimal("0.5")], observed_at=NOON)
 
 
 def analysis(**changes: Any) -> Any:

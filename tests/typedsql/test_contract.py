@@ -105,6 +105,16 @@ def statements(load: Load) -> Statements:
         -- name: moments(times)$
         SELECT array_length(:times::timestamptz[], 1);
 
+        -- name: sold(skus, amounts, buyers, ages)$
+        -- @pairs skus, amounts
+        -- @pairs buyers, ages
+        -- @param ages nullable: nobody was asked
+        SELECT count(*) FROM (
+            SELECT FROM unnest(:skus::text[], :amounts::int[])
+            UNION ALL
+            SELECT FROM unnest(:buyers::text[], :ages::int[])
+        ) AS lines;
+
         -- name: moment(time)$
         SELECT :time::timestamptz;
 
@@ -234,6 +244,22 @@ async def test_what_the_server_would_misunderstand_is_never_sent(
 async def test_any_sequence_is_an_array_not_only_a_list(run: Call, statements: Statements) -> None:
     assert await run(Rows.of_value(statements["shop.length"]).one, (("a", "b,c"),)) == 2
     assert await run(Rows.of_value(statements["shop.length"]).one, ([],)) == 0
+
+
+async def test_lists_that_go_together_are_of_one_length(run: Call, statements: Statements) -> None:
+    sold = Rows.of_value(statements["shop.sold"]).one
+    assert await run(sold, (["AB-1", "AB-2"], (1, 2), ["Ann"], [41])) == 3
+    assert await run(sold, ([], [], [], [])) == 0
+    assert await run(sold, (["AB-1"], [1], ["Ann"], None)) == 2, "no list at all has no length"
+    for lists, told in [
+        ((["AB-1", "AB-2"], [1], [], []), "skus (2) and amounts (1)"),
+        (([], (1, 2, 3), [], []), "skus (0) and amounts (3)"),
+        ((["AB-1"], [1], ["Ann"], [41, 42]), "buyers (1) and ages (2)"),
+    ]:
+        with pytest.raises(ParameterError) as caught:
+            await run(sold, lists)
+        problem = f"shop.sold: parameters {told} have unequal lengths; their elements go together, one with one"
+        assert str(caught.value) == f"{statements['shop.sold'].source.place}: {problem}"
 
 
 async def test_a_time_means_the_same_whatever_the_sessions_zone(run: Call, statements: Statements) -> None:

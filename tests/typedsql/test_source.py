@@ -191,6 +191,8 @@ def test_names_that_would_break_the_python_are_refused_in_the_sql(header: str, p
         ),
         ("-- name: f()\n-- @json a Type\nSELECT 1 a", "orders.sql:2: f: cannot read '@json a Type'"),
         ("-- name: f(a)\n-- @param b nullable: why not\nSELECT :a", "orders.sql:2: f: there is no parameter b"),
+        ("-- name: f(a, b)\n-- Words.\n-- @pairs a, c\nSELECT :a, :b", "orders.sql:3: f: there is no parameter c"),
+        ("-- name: f(a)\n-- @pairs a\nSELECT :a", "orders.sql:2: f: cannot read '@pairs a'"),
         ("-- name: f()\n-- @one\nSELECT 1", "orders.sql:2: f: @one goes with the operator ^"),
         ("-- name: f()^\n-- @stream\nSELECT 1", "orders.sql:2: f: @stream goes with no operator"),
         ("-- name: f()\n-- @before g\nSELECT 1", "orders.sql:1: f: @before and @after are steps of a @bulk statement"),

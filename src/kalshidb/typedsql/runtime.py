@@ -119,12 +119,13 @@ class Statement:
             for each in [value] if values is None else values:
                 if isinstance(each, datetime) and (each.utcoffset() is None) is not zoneless:
                     raise self.wrong_parameter(f"parameter {name} {wrong_zone(each)}")
-        if self.source.paired_parameters:
-            self._refuse_unequal(dict(zip(self.source.parameters, sent, strict=True)))
+        for together in self.source.paired_parameters:
+            self._refuse_unequal(together, dict(zip(self.source.parameters, sent, strict=True)))
         return sent
 
-    def _refuse_unequal(self, sent: Mapping[str, Any]) -> None:
-        lengths = [(name, len(sent[name])) for name in self.source.paired_parameters if sent[name] is not None]
+    def _refuse_unequal(self, together: tuple[str, ...], sent: Mapping[str, Any]) -> None:
+        # What is no list has no length to compare; the server says what it thinks of it.
+        lengths = [(name, len(sent[name])) for name in together if isinstance(sent[name], list)]
         if len({length for _, length in lengths}) > 1:
             told = " and ".join(f"{name} ({length})" for name, length in lengths)
             raise self.wrong_parameter(f"parameters {told} have unequal lengths; their elements go together, one with one")

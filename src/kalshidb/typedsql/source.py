@@ -66,7 +66,7 @@ class StatementSource:
     after: tuple[str, ...] = ()
     internal: bool = False
     nullable_parameters: frozenset[str] = frozenset()
-    paired_parameters: tuple[str, ...] = ()
+    paired_parameters: tuple[tuple[str, ...], ...] = ()
     column_nulls: dict[str, Place] = field(default_factory=dict[str, Place])
     json_types: dict[str, str] = field(default_factory=dict[str, str])
     plan: str | None = None
@@ -331,7 +331,7 @@ def _with_directives(  # noqa: PLR0912  (a branch a directive)
     source: StatementSource, directives: list[tuple[str, re.Match[str], Place]]
 ) -> StatementSource:
     cardinality, bulk, internal, plan = source.cardinality, None, False, None
-    paired: tuple[str, ...] = ()
+    paired: list[tuple[str, ...]] = []
     steps: dict[str, list[str]] = {"before": [], "after": []}
     nullable: set[str] = set()
     not_null: dict[str, Place] = {}
@@ -359,8 +359,8 @@ def _with_directives(  # noqa: PLR0912  (a branch a directive)
                 raise LoadError(where, source.name, f"there is no parameter {match['subject']}")
             nullable.add(match["subject"])
         elif word == "pairs":
-            paired = tuple(name.strip() for name in match["names"].split(","))
-            if unknown := set(paired) - set(source.parameters):
+            paired.append(tuple(name.strip() for name in match["names"].split(",")))
+            if unknown := set(paired[-1]) - set(source.parameters):
                 raise LoadError(where, source.name, f"there is no parameter {min(unknown)}")
         elif word == "json":
             json_types[match["subject"]] = match["type"]
@@ -383,7 +383,7 @@ def _with_directives(  # noqa: PLR0912  (a branch a directive)
         after=tuple(steps["after"]),
         internal=internal,
         nullable_parameters=frozenset(nullable),
-        paired_parameters=paired,
+        paired_parameters=tuple(paired),
         column_nulls=not_null,
         json_types=json_types,
         plan=plan,
