@@ -16,6 +16,7 @@ import pytest
 
 from kalshidb import cli
 from kalshidb.migration import migrate
+from kalshidb.sqlfiles import sql_dir
 
 NY = "KXRAIN-26NOV01-NY"
 MARKET = {
@@ -319,27 +320,43 @@ def test_an_empty_database_is_migrated(
     assert kalshidb("migrate").out == "nothing to apply: the database is up to date\n"
 
 
+@pytest.mark.parametrize("how_many", [1, 6, 12])
+def test_a_first_migration_that_was_broken_off_is_finished_by_the_next_command(
+    empty_database: str, kalshidb: Command, monkeypatch: pytest.MonkeyPatch, market_file: Path, how_many: int
+) -> None:
+    """Each migration is a transaction of its own, so a killed command leaves some of them; there is nothing to be careful with yet."""
+    ids = [path.stem for path in sorted(sql_dir("migrations").glob("*.sql")) if not path.stem.endswith(".rollback")]
+    migrate(empty_database, to=ids[how_many - 1])
+    monkeypatch.setenv("DATABASE_URL", empty_database)
+    assert kalshidb("load", market_file).status == 0
+    with psycopg.connect(empty_database) as conn:
+        assert conn.execute("SELECT count(*) FROM _yoyo_migration").fetchone() == (len(ids),)
+
+
 def test_a_database_that_lacks_migrations_is_left_alone_and_they_are_named(
     empty_database: str, kalshidb: Command, monkeypatch: pytest.MonkeyPatch, market_file: Path, tmp_path: Path
 ) -> None:
     """Changing a database in use is its owner's decision."""
-    from kalshidb.sqlfiles import sql_dir
-
     early = tmp_path / "early"
     early.mkdir()
     names = sorted(path.name for path in sql_dir("migrations").glob("*.sql"))
     for name in names:
-        if name < "0006":
+        if name < "0010":
             (early / name).write_text((sql_dir("migrations") / name).read_text())
     migrate(empty_database, early)
+    with psycopg.connect(empty_database) as conn:
+        conn.execute(
+            "INSERT INTO catalog.series (series_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at)"
+            " VALUES ('KXOURS', 'kalshi', 'KXOURS', true, now(), now(), now())"
+        )
     monkeypatch.setenv("DATABASE_URL", empty_database)
     found = kalshidb("load", market_file)
     assert (found.status, found.out) == (1, "")
-    assert found.err.startswith("kalshidb: the database lacks 0006.")
+    assert found.err.startswith("kalshidb: the database lacks 0010.")
     assert "run `kalshidb migrate`, or `yoyo apply`, when it suits" in found.err
     with psycopg.connect(empty_database) as conn:
-        assert conn.execute("SELECT to_regclass('ops.ingest_runs')").fetchone() == (None,)
-    assert "applied 0009." in kalshidb("migrate").out
+        assert conn.execute("SELECT to_regclass('research.strategies')").fetchone() == (None,)
+    assert "applied 0012." in kalshidb("migrate").out
     assert kalshidb("load", market_file).status == 0
 
 

@@ -86,8 +86,10 @@ stored AS (
             version.market_ticker,
             version.valid_from,
             version.valid_to,
+            -- Staged values have no domains, and records compare only where their types are the same.
             ROW(
-                status, yes_price, no_price, yes_bid, yes_ask, no_bid, no_ask, last_price, volume, open_interest, settlement_value
+                status, yes_price::numeric, no_price::numeric, yes_bid::numeric, yes_ask::numeric, no_bid::numeric,
+                no_ask::numeric, last_price::numeric, volume::numeric, open_interest::numeric, settlement_value::numeric
             )::record AS state
         FROM catalog.market_versions AS version
         WHERE version.market_ticker = spans.market_ticker

@@ -39,3 +39,7 @@ LEFT JOIN catalog.markets ON markets.series_ticker = series.series_ticker
 GROUP BY series.series_ticker, series.title, series.category
 ORDER BY contracts DESC NULLS LAST, series.series_ticker
 LIMIT :how_many;
+
+-- name: is_untouched()$
+-- Whether nothing was ever put into the store: no run and no series. What its migrations seed does not count.
+SELECT NOT EXISTS (SELECT FROM ops.ingest_runs) AND NOT EXISTS (SELECT FROM catalog.series) AS untouched;

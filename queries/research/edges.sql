@@ -60,9 +60,11 @@ stored AS (
             version.source_key,
             version.valid_from,
             version.valid_to,
+            -- Staged values have no domains, and records compare only where their types are the same.
             ROW(
-                version.expected_value, version.true_win_probability, version.market_implied_probability, version.market_price,
-                version.confidence_level, version.confidence_metrics, version.recommended_action
+                version.expected_value, version.true_win_probability::numeric, version.market_implied_probability::numeric,
+                version.market_price::numeric, version.confidence_level, version.confidence_metrics,
+                version.recommended_action
             )::record AS state
         FROM research.edges AS version
         WHERE version.market_ticker = spans.market_ticker

@@ -48,7 +48,8 @@ stored AS (
             version.currency,
             version.valid_from,
             version.valid_to,
-            ROW(version.balance)::record AS state
+            -- Staged values have no domains, and records compare only where their types are the same.
+            ROW(version.balance::numeric)::record AS state
         FROM trading.account_balances AS version
         WHERE version.environment = spans.environment
             AND version.platform_id = spans.platform_id

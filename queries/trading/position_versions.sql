@@ -96,10 +96,12 @@ stored AS (
             version.position_id,
             version.valid_from,
             version.valid_to,
+            -- Staged values have no domains, and records compare only where their types are the same.
             ROW(
-                version.quantity, version.fees, version.status, version.current_price, version.unrealized_pnl,
-                version.unrealized_pnl_pct, version.realized_pnl, version.exit_price, version.exit_time, version.trailing_stop_state,
-                version.exit_reason, version.exit_priority, version.close_reason
+                version.quantity::numeric, version.fees::numeric, version.status, version.current_price::numeric,
+                version.unrealized_pnl::numeric, version.unrealized_pnl_pct, version.realized_pnl::numeric,
+                version.exit_price::numeric, version.exit_time, version.trailing_stop_state, version.exit_reason::text,
+                version.exit_priority::text, version.close_reason
             )::record AS state
         FROM trading.position_versions AS version
         WHERE version.environment = spans.environment

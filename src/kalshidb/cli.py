@@ -159,10 +159,19 @@ def _store() -> Iterator[psycopg.Connection[Any]]:
 def _migrated(url: str, *, embedded: bool) -> None:
     """Bring an empty database, or our own server's, to the latest schema; changing a database in use is its owner's decision."""
     lacking, applied = pending(url)
-    if lacking and (embedded or not applied):
+    if lacking and (embedded or not applied or _is_untouched(url)):
         apply_migrations(url)
     elif lacking:
         _fail(f"the database lacks {', '.join(lacking)}; run `kalshidb migrate`, or `yoyo apply`, when it suits")
+
+
+def _is_untouched(url: str) -> bool:
+    """Whether the first migration of an empty database was broken off, or nothing came after it."""
+    with postgres.connect(url) as conn:
+        try:
+            return bool(ops.is_untouched(conn))
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return True
 
 
 # Loading
