@@ -176,14 +176,17 @@ SELECT
 FROM trading.trades
 LEFT JOIN research.edges ON edges.edge_id = trades.edge_id
 LEFT JOIN LATERAL (
-    SELECT settled_at, outcome, yes_payout, no_payout
+    SELECT
+        settled_at,
+        outcome,
+        COALESCE(yes_payout, 1 - no_payout, CASE outcome WHEN 'yes' THEN 1 WHEN 'no' THEN 0 END) AS yes_paid
     FROM catalog.settlements
     WHERE settlements.market_ticker = trades.market_ticker
     ORDER BY settled_at DESC
     LIMIT 1
 ) AS settlement ON true
 CROSS JOIN LATERAL (
-    SELECT CASE trades.contract_side WHEN 'yes' THEN settlement.yes_payout ELSE settlement.no_payout END AS payout
+    SELECT (CASE trades.contract_side WHEN 'yes' THEN settlement.yes_paid ELSE 1 - settlement.yes_paid END)::market_data.price AS payout
 ) AS settled
 WHERE trades.environment = :environment
     AND trades.executed_at >= :executed_from

@@ -267,6 +267,24 @@ def test_history_of_fills_with_edge_settlement_and_profit_after_fees(pg: psycopg
     assert len(seen) > 15
 
 
+@pytest.mark.parametrize(("contract_side", "pays"), [("yes", 0), ("no", 1)])
+def test_an_outcome_whose_payouts_nobody_wrote_down_pays_by_its_word(
+    pg: psycopg.Connection,
+    contract_side: Any,
+    pays: int,  # noqa: ANN401
+) -> None:
+    markets(pg)
+    trading.insert_trades(
+        pg, [fill(1, contract_side=contract_side, price=dollars("0.4"), quantity=dollars("10"), fees=dollars("0.1"))]
+    )
+    pg.execute(
+        "INSERT INTO catalog.settlements (market_ticker, settled_at, platform_id, outcome) VALUES (%s, %s, 'kalshi', 'no')",
+        [T80, NOON + DAY],
+    )
+    (found,) = trading.trade_history(pg, **SPAN)
+    assert (found.payout, found.pnl_after_fees) == (pays, 10 * (pays - dollars("0.4")) - dollars("0.1"))
+
+
 def test_attribution_names_the_exact_versions(pg: psycopg.Connection) -> None:
     markets(pg)
     rows = [
