@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0023.defaults-for-hand-written-rows. Made by `kalshidb generate`; do not edit.
--- inputs 89f4127e3e6c38062eb8025ef13a62828dc178b4d4c8ca10043f71117467e958
--- body   6fd8d5554ba15055509eb997c7fad9a62de5ebaa6db151ee5ebcdec94884c7dd
+-- The schema that the migrations make, up to 0024.exits-after-entries. Made by `kalshidb generate`; do not edit.
+-- inputs c1f5ffd2eddb5046850dba401e859d9f80f4003edce1f2bababaf910a12de129
+-- body   9db378375dae27af9a67dd990ceb2affbe5b96423daa3b5726d8990d4266b7bd
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -906,6 +906,11 @@ COMMENT ON COLUMN catalog.final_settlements.final_yes_price IS 'Last trade befor
 COMMENT ON COLUMN catalog.final_settlements.final_no_price IS 'Last trade before settlement, dollars for NO.';
 COMMENT ON COLUMN catalog.final_settlements.yes_payout IS 'Dollars that one YES contract pays.';
 COMMENT ON COLUMN catalog.final_settlements.no_payout IS 'Dollars that one NO contract pays.';
+
+CREATE DOMAIN market_data.bin_width AS numeric(7,6)
+    CONSTRAINT bin_width_range_check CHECK (VALUE > 0::numeric AND VALUE <= 1::numeric);
+
+COMMENT ON DOMAIN market_data.bin_width IS 'Width of the bins in which prices are counted: dollars, above 0 to 1, six decimals.';
 
 CREATE DOMAIN market_data.side AS text
     CONSTRAINT side_word_check CHECK (VALUE = ANY (ARRAY['yes'::text, 'no'::text]));
@@ -2545,9 +2550,11 @@ CREATE OR REPLACE FUNCTION trading.refuse_overexit()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    entered numeric;
-    exited  numeric;
-    state   text;
+    entered     numeric;
+    exited      numeric;
+    state       text;
+    opened_at   timestamptz;
+    left_at     timestamptz;
 BEGIN
     -- A retry of an exit that is stored is for the primary key to judge, and changes nothing.
     IF TG_TABLE_NAME = 'position_exits' THEN
@@ -2561,7 +2568,23 @@ BEGIN
 
     -- The one row that all writers of a position change first: they take turns, at every isolation level.
     UPDATE trading.positions SET updated_at = clock_timestamp()
-    WHERE environment = NEW.environment AND position_id = NEW.position_id;
+    WHERE environment = NEW.environment AND position_id = NEW.position_id
+    RETURNING entry_time INTO opened_at;
+
+    IF TG_TABLE_NAME = 'position_exits' THEN
+        left_at := NEW.exited_at;
+    ELSE
+        left_at := NEW.exit_time;
+    END IF;
+    IF left_at < opened_at THEN
+        RAISE EXCEPTION 'position % (%) cannot be left at %: it was entered at %', NEW.position_id, NEW.environment, left_at, opened_at
+            USING
+                ERRCODE = 'check_violation',
+                SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME,
+                CONSTRAINT = TG_TABLE_NAME || '_entry_time_check',
+                HINT = 'Look whether it is this position and this time.';
+    END IF;
 
     SELECT quantity, status INTO entered, state
     FROM trading.position_versions
@@ -2604,7 +2627,7 @@ BEGIN
 END;
 $function$;
 
-COMMENT ON FUNCTION trading.refuse_overexit() IS 'Trigger of exits and position versions: the contracts that left a position never exceed those that entered (constraint <table>_overexit_check).';
+COMMENT ON FUNCTION trading.refuse_overexit() IS 'Trigger of exits and position versions: the contracts that left a position never exceed those that entered (constraint <table>_overexit_check), and none left before the entry (constraint <table>_entry_time_check).';
 
 CREATE TABLE trading.position_versions (
     environment trading.environment NOT NULL,

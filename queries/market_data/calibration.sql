@@ -29,8 +29,9 @@ WITH outcomes AS MATERIALIZED (
     WHERE final.paid IS NOT NULL
 )
 SELECT
-    (least(floor(trades.yes_price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6)
-        AS price_from,
+    (
+        least(floor(trades.yes_price / :bin_width::market_data.bin_width), ceil(1 / :bin_width::market_data.bin_width) - 1) * :bin_width
+    )::numeric(7, 6) AS price_from,
     count(*) AS trades,
     avg(trades.yes_price)::numeric(7, 6) AS mean_price,
     avg(outcomes.paid)::numeric(7, 6) AS yes_share,
@@ -73,8 +74,9 @@ WITH settled AS (
         )
 )
 SELECT
-    (least(floor(traded.yes_price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6)
-        AS price_from,
+    (
+        least(floor(traded.yes_price / :bin_width::market_data.bin_width), ceil(1 / :bin_width::market_data.bin_width) - 1) * :bin_width
+    )::numeric(7, 6) AS price_from,
     count(*) AS markets,
     avg(traded.yes_price)::numeric(7, 6) AS mean_price,
     avg(settled.paid)::numeric(7, 6) AS yes_share,

@@ -44,7 +44,9 @@ WITH outcomes AS MATERIALIZED (
     WHERE final.yes_paid IS NOT NULL
 )
 SELECT
-    (least(floor(price / :bin_width::numeric), ceil(1 / :bin_width::numeric) - 1) * :bin_width::numeric)::numeric(7, 6) AS price_from,
+    (
+        least(floor(price / :bin_width::market_data.bin_width), ceil(1 / :bin_width::market_data.bin_width) - 1) * :bin_width
+    )::numeric(7, 6) AS price_from,
     count(*) AS purchases,
     sum(contracts)::numeric(24, 2) AS contracts,
     (sum(contracts * price) / NULLIF(sum(contracts), 0))::numeric(7, 6) AS mean_price,

@@ -86,6 +86,19 @@ def test_calibration_counts_by_the_last_declared_outcome(pg: psycopg.Connection)
     assert (row.price_from, row.trades, row.mean_price, row.yes_share) == (Decimal("0.9"), 1, 1, 1)
 
 
+@pytest.mark.parametrize("width", ["0", "-0.1", "1.5"])
+def test_bins_have_a_width_between_nothing_and_a_dollar(pg: psycopg.Connection, width: str) -> None:
+    settle(pg, {"KX-Y": "no"})
+    market_data.insert_public_trades(pg, [trade(1, "KX-Y", yes_price=Decimal(1))])
+    span = {"start_time": NOON - DAY, "end_time": NOON + DAY}
+    for ask in (
+        lambda: market_data.calibration(pg, bin_width=Decimal(width), **span),
+        lambda: market_data.favourite_longshot(pg, bin_width=Decimal(width), **span),
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation, match="bin_width_range_check"), pg.transaction():
+            ask()
+
+
 def test_calibration_of_nothing_is_empty(pg: psycopg.Connection) -> None:
     assert market_data.calibration(pg, bin_width=Decimal("0.1"), start_time=None, end_time=None) == []
 

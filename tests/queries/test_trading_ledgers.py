@@ -270,8 +270,8 @@ def test_history_of_fills_with_edge_settlement_and_profit_after_fees(pg: psycopg
 @pytest.mark.parametrize(("contract_side", "pays"), [("yes", 0), ("no", 1)])
 def test_an_outcome_whose_payouts_nobody_wrote_down_pays_by_its_word(
     pg: psycopg.Connection,
-    contract_side: Any,
-    pays: int,  # noqa: ANN401
+    contract_side: Any,  # noqa: ANN401
+    pays: int,
 ) -> None:
     markets(pg)
     trading.insert_trades(

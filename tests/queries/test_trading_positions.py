@@ -375,6 +375,25 @@ def test_an_outcome_whose_payouts_nobody_wrote_down_pays_by_its_word(pg: psycopg
     assert paid.realized_pnl == pnl
 
 
+def test_nobody_leaves_a_position_before_entering_it(pg: psycopg.Connection) -> None:
+    markets(pg)
+    position = opened(pg)
+    for table, leave in (
+        ("position_exits", lambda: left(pg, position, NOON - TICK, "10", "0.50")),
+        (
+            "position_versions",
+            lambda: trading.settle_position(
+                pg, environment="paper", position_id=position.position_id, settled_at=NOON - TICK, payout=dollars("1"), fees=None
+            ),
+        ),
+    ):
+        with pytest.raises(errors.CheckViolation, match=r"cannot be left at .*: it was entered at") as refused, pg.transaction():
+            leave()
+        assert refused.value.diag.constraint_name == f"{table}_entry_time_check"
+    assert len(versions(pg, position)) == 1
+    left(pg, position, NOON, "10", "0.50")
+
+
 def test_only_what_is_still_held_is_paid_out(pg: psycopg.Connection) -> None:
     markets(pg)
     position = opened(pg)
