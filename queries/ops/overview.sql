@@ -42,4 +42,5 @@ LIMIT :how_many;
 
 -- name: is_untouched()$
 -- Whether nothing was ever put into the store: no run and no series. What its migrations seed does not count.
+-- @plan EXISTS stops at the first row that it meets
 SELECT NOT EXISTS (SELECT FROM ops.ingest_runs) AND NOT EXISTS (SELECT FROM catalog.series) AS untouched;
