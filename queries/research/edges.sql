@@ -14,7 +14,7 @@
 -- @param probability_matrix_id nullable: no matrix is behind it
 -- @param confidence_level nullable: not judged
 -- @param confidence_metrics nullable: nothing to say
--- @param recommended_action nullable: none
+-- @param recommended_action nullable: none is recommended
 -- @column outcome not null: the function answers with a word, or fails
 SELECT research.record_edge(
     :market_ticker::catalog.ticker, :strategy_id::bigint, :model_id::bigint, :probability_matrix_id::bigint,

@@ -9,7 +9,7 @@
 -- position_exits_pkey. realized_pnl is that of all exits so far, before fees, dollars.
 -- @one
 -- @param fees nullable: none for this exit
--- @param close_reason nullable: for people, kept when this exit closes the position
+-- @param close_reason nullable: nothing is kept for people when this exit closes the position
 -- @column outcome not null: the function answers with a word, or fails
 -- @column status not null: the function answers with a word, or fails
 -- @column quantity_left not null: the function answers with a number, or fails
@@ -29,7 +29,7 @@ FROM trading.record_exit(
 -- Everything that is still held leaves a position: record_exit of whatever is left at that moment.
 -- @one
 -- @param fees nullable: none for this exit
--- @param close_reason nullable: for people
+-- @param close_reason nullable: nothing is kept for people
 -- @column outcome not null: the function answers with a word, or fails
 -- @column status not null: the function answers with a word, or fails
 -- @column quantity_left not null: the function answers with a number, or fails
@@ -172,7 +172,7 @@ ORDER BY attempted_at, attempt_number;
 -- name: attempts_between(environment, attempted_from, attempted_to, exit_condition, success)
 -- Attempts made in [attempted_from, attempted_to), oldest first; of one condition, and filled or not filled, if given.
 -- @param exit_condition nullable: every condition
--- @param success nullable: whether it filled or not
+-- @param success nullable: filled or not
 SELECT *
 FROM trading.exit_attempts
 WHERE environment = :environment

@@ -163,6 +163,17 @@ def test_docstrings_say_what_the_sql_says_with_every_character(load_module: Impo
     assert r'Dollars "net", C:\\new, never \\N{nothing}.' in source
 
 
+def test_docstrings_say_what_each_parameter_means_where_the_header_or_a_column_does(load_module: Import) -> None:
+    q = load_module("queries.shop")
+    told = (inspect.getdoc(q.orders_with) or "").partition("Args:\n")[2].partition("\n\nStatement: ")[0]
+    assert told.splitlines() == [
+        "    statuses: Each: how far the order is.",
+        "    side: Whether it buys.",
+        "    since: Lower bound of placed_at, inclusive: when it was placed, UTC.",
+        "    low: None asks for every price.",
+    ]
+
+
 # -- types -------------------------------------------------------------------------------------------------------------------------
 
 

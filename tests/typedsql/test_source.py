@@ -99,6 +99,7 @@ def test_directives_change_the_contract_and_are_no_documentation() -> None:
 -- @one
 -- The order.
 -- @param a nullable: null asks for the first
+-- @param a: its number
 -- @column total not null: a sum of at least one
 -- @json note shop.notes:Note
 SELECT :a
@@ -118,7 +119,8 @@ SELECT 1
 """
     )
     assert (one.cardinality, one.doc) == (Cardinality.ONE, "The order.")
-    assert (one.nullable_parameters, one.column_nulls) == ({"a"}, {"total": Place(FILE, 5)})
+    assert (one.nullable_parameters, one.column_nulls) == ({"a": "null asks for the first"}, {"total": Place(FILE, 6)})
+    assert one.parameter_meanings == {"a": "its number"}
     assert one.json_types == {"note": "shop.notes:Note"}
     assert stream.cardinality is Cardinality.STREAM
     assert bulk.bulk is not None

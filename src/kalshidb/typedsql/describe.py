@@ -18,7 +18,7 @@ from kalshidb.typedsql.errors import DescribeError, Place
 from kalshidb.typedsql.loading import Statements
 from kalshidb.typedsql.nulls import Null, Nulls, tables_of
 from kalshidb.typedsql.runtime import Statement
-from kalshidb.typedsql.source import Bulk, Cardinality
+from kalshidb.typedsql.source import Bulk, Cardinality, StatementSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Column:
     """A column of a table, a view or a result.
 
     Attributes:
+        comment: what it means; of a parameter too.
         origin: the relation, and the column's number there, that it is read from.
         checks: what its table's CHECKs demand of this column alone, which they call VALUE as a domain's do.
     """
@@ -311,7 +312,46 @@ class _Server:
         for name in source.json_types:
             if name not in {*names, *source.parameters}:
                 raise DescribeError(source.place, source.full_name, f"@json names {name}, which it neither takes nor returns")
-        return Description(statement, parameters, columns, *tables_of(tree))
+        reads, writes = tables_of(tree)
+        meant = self._nulls.columns_of_parameters(tree)
+        parameters = tuple(
+            replace(parameter, comment=self._meaning(source, parameter.name, meant.get(at, ()), reads, writes))
+            for at, parameter in enumerate(parameters, start=1)
+        )
+        return Description(statement, parameters, columns, reads, writes)
+
+    @staticmethod
+    def _bottom(type_: SqlType) -> SqlType:
+        while type_.base is not None:
+            type_ = type_.base
+        return type_
+
+    def _meaning(
+        self,
+        source: StatementSource,
+        name: str,
+        columns: Iterable[tuple[int, int, str]],
+        reads: Iterable[int],
+        writes: Iterable[int],
+    ) -> str | None:
+        """Return what a parameter means: what the header says, else the comment of the column that it is compared with or written to,
+        with its side of it, else of the column of its name, if all tables that the statement touches mean the same by it."""
+        if name in source.parameter_meanings:
+            return source.parameter_meanings[name]
+        known = [(self._columns_of(table).get(number), how) for table, number, how in columns]
+        if found := [(column, how) for column, how in known if column is not None and column.comment]:
+            # Best the column that it has its name from, then one that it equals.
+            column, how = min(found, key=lambda each: (each[0].name != name, each[1] != "="))
+            if how == "=":
+                return column.comment
+            if how in _BOUNDS and self._bottom(column.type).name in _MEASURED:
+                return _BOUNDS[how].format(column.name, _begun(column.comment or ""))
+            return None
+        for tables in (writes, reads):
+            alike = {column.comment for table in tables for column in self._columns_of(table).values() if column.name == name}
+            if len(alike) == 1:
+                return alike.pop()
+        return None
 
     def _parameter_type(self, statement: Statement, name: str, oid: int) -> SqlType:
         return self._json_type(statement, name, self.type(oid))
@@ -412,6 +452,17 @@ class _Server:
 
 
 _JSON = re.compile(r"\s*\[json: *(?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)\]")
+
+
+# What a parameter is to a column that stands so to it: a side of a window [from, to).
+# As-of reads compare the other way, and say it in words.
+_BOUNDS = {">=": "Lower bound of {}, inclusive: {}", "<": "Upper bound of {}, exclusive: {}"}
+_MEASURED = frozenset({"date", "timestamp", "timestamptz", "numeric", "int2", "int4", "int8", "float4", "float8", "interval"})
+
+
+def _begun(sentence: str) -> str:
+    """Return a sentence as it goes on after a colon."""
+    return sentence[0].lower() + sentence[1:] if sentence[1:2].islower() or sentence.startswith("A ") else sentence
 
 
 def _of_value(check: str, column: str) -> str:

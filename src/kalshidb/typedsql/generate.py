@@ -606,7 +606,7 @@ class _Writer:
         return [
             f"{handle}{annotation} = {made}",
             *_overloaded(source.name, ["*", *parameters] if parameters else [], sync, later),
-            f"    {_docstring(_function_doc(description), 4)}",
+            f"    {_docstring(_function_doc(description), 4, _meanings(description))}",
             f"    return {handle}.{call}(conn, {arguments})",
         ]
 
@@ -687,6 +687,26 @@ def _function_doc(description: Description) -> str:
             "\nRaises psycopg.Error, with the row in its context, when the database refuses one."
         )
     return f"{doc}\n\nStatement: {source.place.file.as_posix()}"
+
+
+def _meanings(description: Description) -> dict[str, str]:
+    """Return what is known of each parameter: the first sentence about it, and what None means for it."""
+    meanings: dict[str, str] = {}
+    for parameter in description.parameters:
+        meaning, *_ = re.split(r"(?<=\.)\s+(?=[A-Z])", " ".join((parameter.comment or "").split()))
+        if parameter.name not in description.statement.source.parameter_meanings:
+            meaning = re.sub(r"[;,] null\b.*", "", meaning)  # when the column is null; of the parameter the header says it
+            if meaning and _undomained(parameter.type).element is not None:
+                meaning = f"Each: {meaning[0].lower() if meaning[1:2].islower() else meaning[0]}{meaning[1:]}"
+        sentences = [meaning]
+        if reason := description.statement.source.nullable_parameters.get(parameter.name):
+            told = re.match(r"(?:None|null)\b", reason, re.IGNORECASE)
+            sentences.append(f"None{reason[told.end() :]}" if told else f"None: {reason}")
+        if any(sentences):
+            meanings[parameter.name] = " ".join(
+                f"{sentence}{'' if sentence.endswith('.') else '.'}" for sentence in sentences if sentence
+            )
+    return meanings
 
 
 @contextmanager
@@ -1003,12 +1023,22 @@ def _first_line(doc: str) -> str:
     return doc.split("\n\n", maxsplit=1)[0].replace("\n", " ")
 
 
-def _docstring(text: str, indent: int) -> str:
-    """Return a docstring literal, wrapped, that begins at `indent` spaces (the first line's are the caller's)."""
-    paragraphs = [
-        textwrap.fill(" ".join(paragraph.split()), _WIDTH - indent, break_long_words=False, break_on_hyphens=False)
-        for paragraph in text.replace("\\", "\\\\").replace('"""', "'''").strip().split("\n\n")
-    ]
+def _docstring(text: str, indent: int, arguments: Mapping[str, str] | None = None) -> str:
+    """Return a docstring literal, wrapped, that begins at `indent` spaces (the first line's are the caller's).
+
+    What arguments mean stands before the last paragraph.
+    """
+
+    def filled(paragraph: str, hanging: str = "") -> str:
+        return textwrap.fill(
+            _one_line(paragraph), _WIDTH - indent, break_long_words=False, break_on_hyphens=False,
+            initial_indent=hanging, subsequent_indent=hanging * 2,
+        )  # fmt: skip
+
+    paragraphs = [filled(paragraph) for paragraph in text.strip().split("\n\n")]
+    if arguments:
+        meanings = [filled(f"{name}: {meaning}", "    ") for name, meaning in arguments.items()]
+        paragraphs.insert(-1, "\n".join(["Args:", *meanings]))
     body = "\n\n".join(paragraphs)
     if body.endswith('"'):
         body += " "

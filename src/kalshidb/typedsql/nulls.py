@@ -80,6 +80,40 @@ def tables_of(tree: Any) -> tuple[frozenset[int], frozenset[int]]:  # noqa: ANN4
     return frozenset(named - written), frozenset(written)
 
 
+_Place = int | tuple[int, int] | None
+_TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}  # what a comparison becomes when its sides change places
+_CASTS = {"RELABELTYPE", "COERCETODOMAIN", "COERCEVIAIO", "ARRAYCOERCEEXPR"}
+
+
+def _place(node: Node | None, queries: tuple[Node, ...]) -> _Place:  # noqa: PLR0911  (a case for each kind of table)
+    """Return which parameter, or which column of which table, an expression is but for casts; None when it is neither."""
+    while node is not None and (node[""] in _CASTS or (node[""] == "FUNCEXPR" and node["funcformat"] in ("1", "2"))):
+        node = node["arg"] if node[""] in _CASTS else node["args"][0]
+    if node is None or node[""] not in ("PARAM", "VAR"):
+        return None
+    if node[""] == "PARAM":
+        return int(node["paramid"]) if node["paramkind"] == "0" else None
+    queries = queries[: len(queries) - int(node["varlevelsup"])]
+    number = int(node["varattno"])
+    if not queries or int(node["varno"]) < 1 or number < 1:
+        return None
+    table: Node = queries[-1]["rtable"][int(node["varno"]) - 1]
+    match table["rtekind"]:
+        case "0":
+            return int(table["relid"]), number
+        case "1" if table["subquery"]["commandType"] == _SELECT and not table["subquery"]["setOperations"]:
+            return _place(table["subquery"]["targetList"][number - 1]["expr"], (*queries, table["subquery"]))
+        case "2":
+            return _place(table["joinaliasvars"][number - 1], queries)
+        case "9":
+            return _place(table["groupexprs"][number - 1], queries)
+        case "3" if number <= len(table["functions"]):  # unnest(:these, :those) is a function each
+            called = table["functions"][number - 1]["funcexpr"]
+            one = called[""] == "FUNCEXPR" and called["args"] and len(called["args"]) == 1
+            return _place(called["args"][0], queries) if one else None
+    return None
+
+
 # -- what PostgreSQL's own functions never do --------------------------------------------------------------------------------------
 
 # Of the functions in pg_catalog those that answer no arguments but null ones with null. Left out for what they do with some value:
@@ -174,6 +208,41 @@ class Nulls:
             return None
         assert row is not None  # noqa: S101  (just made)
         return read_tree(row[0])
+
+    def columns_of_parameters(self, tree: Any) -> dict[int, list[tuple[int, int, str]]]:  # noqa: ANN401
+        """Return by the number of each parameter the columns (table or view, number) that take its value or are compared with it, and how.
+
+        How a column stands to the parameter is = (also where it takes the value), <, <=, > or >=. `tree` is what `tree_of` returns.
+        """
+        found: dict[int, list[tuple[int, int, str]]] = {}
+
+        def pair(one: "_Place", how: str, other: "_Place") -> None:
+            for parameter, column, told in ((other, one, how), (one, other, _TURNED[how])):
+                if isinstance(parameter, int) and isinstance(column, tuple):
+                    columns = found.setdefault(parameter, [])
+                    if (*column, told) not in columns:
+                        columns.append((*column, told))
+
+        def walk(node: Any, queries: tuple[Node, ...]) -> None:  # noqa: ANN401  (a node, or a list of them)
+            if isinstance(node, list):
+                for each in node:
+                    walk(each, queries)
+            if not isinstance(node, dict):
+                return
+            if node[""] == "QUERY":
+                queries = (*queries, node)
+                if node["commandType"] in (_INSERT, _UPDATE):
+                    table = int(node["rtable"][int(node["resultRelation"]) - 1]["relid"])
+                    for target in node["targetList"] or ():
+                        pair((table, int(target["resno"])), "=", _place(target["expr"], queries))
+            elif node[""] in ("OPEXPR", "SCALARARRAYOPEXPR") and (how := self._operator(node["opno"])[0]) in _TURNED:
+                one, other = node["args"]
+                pair(_place(one, queries), how, _place(other, queries))
+            for part in node.values():
+                walk(part, queries)
+
+        walk(tree, ())
+        return found
 
     def of_relation(self, oid: int) -> dict[int, Null]:
         """Return the nulls of the columns of a table or a view, by their numbers."""

@@ -9,6 +9,7 @@ but for lines that begin with `@`, which are directives:
     @before NAME, @after NAME               statement of the same folder that runs before or after it, in the same transaction
     @internal REASON                        a step of another statement: gets no function of its own
     @param NAME nullable: REASON            the parameter may be None
+    @param NAME: MEANING                    what the parameter means, with its unit, where no column's comment says it
     @pairs NAME, NAME                       these parameters are lists of equal length, whose elements go together
     @column NAME not null: REASON           the column is never null although the server cannot tell
     @json NAME MODULE:TYPE                  the jsonb column or parameter is of that Python type
@@ -50,7 +51,8 @@ class Bulk:
 class StatementSource:
     """One statement as its file has it. `sql` has `$1`, `$2` … where the file names parameters.
 
-    `column_nulls` has the columns that the header calls not null, with the lines that say so.
+    `column_nulls` has the columns that the header calls not null, with the lines that say so; `nullable_parameters` the parameters that
+    may be None, with the reasons; `parameter_meanings` what the header says that parameters mean.
     """
 
     room: str
@@ -65,7 +67,8 @@ class StatementSource:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     internal: bool = False
-    nullable_parameters: frozenset[str] = frozenset()
+    nullable_parameters: dict[str, str] = field(default_factory=dict[str, str])
+    parameter_meanings: dict[str, str] = field(default_factory=dict[str, str])
     paired_parameters: tuple[tuple[str, ...], ...] = ()
     column_nulls: dict[str, Place] = field(default_factory=dict[str, Place])
     json_types: dict[str, str] = field(default_factory=dict[str, str])
@@ -97,7 +100,7 @@ _DIRECTIVES = {
     "before": re.compile(r"^(?P<step>[a-z]\w*)$"),
     "after": re.compile(r"^(?P<step>[a-z]\w*)$"),
     "internal": re.compile(r"^(?P<reason>.+)$"),
-    "param": re.compile(r"^(?P<subject>[a-z]\w*) (?P<nulls>nullable): (?P<reason>.+)$"),
+    "param": re.compile(r"^(?P<subject>[a-z]\w*)(?P<nulls> nullable)?: (?P<text>.+)$"),
     "pairs": re.compile(r"^(?P<names>[a-z]\w*(?:, *[a-z]\w*)+)$"),
     "column": re.compile(r"^(?P<subject>[^\s:]+) (?P<nulls>not null|nullable): (?P<reason>.+)$"),
     "json": re.compile(r"^(?P<subject>[^\s:]+) (?P<type>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$"),
@@ -333,7 +336,8 @@ def _with_directives(  # noqa: PLR0912  (a branch a directive)
     cardinality, bulk, internal, plan = source.cardinality, None, False, None
     paired: list[tuple[str, ...]] = []
     steps: dict[str, list[str]] = {"before": [], "after": []}
-    nullable: set[str] = set()
+    nullable: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     not_null: dict[str, Place] = {}
     json_types: dict[str, str] = {}
     for word, match, where in directives:
@@ -357,7 +361,10 @@ def _with_directives(  # noqa: PLR0912  (a branch a directive)
         elif word == "param":
             if match["subject"] not in source.parameters:
                 raise LoadError(where, source.name, f"there is no parameter {match['subject']}")
-            nullable.add(match["subject"])
+            said = nullable if match["nulls"] else meanings
+            if match["subject"] in said:
+                raise LoadError(where, source.name, f"a line above says this of {match['subject']} already; keep one")
+            said[match["subject"]] = match["text"]
         elif word == "pairs":
             paired.append(tuple(name.strip() for name in match["names"].split(",")))
             if unknown := set(paired[-1]) - set(source.parameters):
@@ -382,7 +389,8 @@ def _with_directives(  # noqa: PLR0912  (a branch a directive)
         before=tuple(steps["before"]),
         after=tuple(steps["after"]),
         internal=internal,
-        nullable_parameters=frozenset(nullable),
+        nullable_parameters=nullable,
+        parameter_meanings=meanings,
         paired_parameters=tuple(paired),
         column_nulls=not_null,
         json_types=json_types,

@@ -44,6 +44,8 @@ CREATE TABLE shop.orders (
     CONSTRAINT orders_pkey PRIMARY KEY (order_id),
     CONSTRAINT orders_weight_check CHECK (weight > 0)
 );
+COMMENT ON COLUMN shop.orders.status IS 'How far the order is; null never. More of it elsewhere.';
+COMMENT ON COLUMN shop.orders.placed_at IS 'When it was placed, UTC.';
 
 CREATE TABLE shop.oddities (
     "class"     text            NOT NULL,

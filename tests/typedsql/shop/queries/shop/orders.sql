@@ -29,6 +29,7 @@ SELECT * FROM shop.orders ORDER BY placed_at LIMIT 1;
 -- name: orders_with(statuses, side, since, low)
 -- Orders of some kind.
 -- @param low nullable: null asks for every price
+-- @param side: Whether it buys.
 SELECT order_id, status, price, history
 FROM shop.orders
 WHERE status = ANY (:statuses) AND side = :side AND placed_at >= :since AND (:low::shop.price IS NULL OR price >= :low)
