@@ -349,7 +349,8 @@ def wait_for(url: str, condition: str) -> None:
             time.sleep(0.005)
 
 
-BUILDING = "SELECT FROM pg_stat_progress_create_index"
+# Waiting for the writer: by then the index is there, and invalid.
+BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for writers%'"
 
 
 @pytest.mark.parametrize(("table", "name"), [("a", ""), ("a", "i"), ('"A b"', '"I.x"')])
