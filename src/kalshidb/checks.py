@@ -235,7 +235,7 @@ def _linted(folder: Path, *, house: bool) -> tuple[list[Finding], str]:
         found = lint.check(folder, house=house)
     except (lint.SquawkMissingError, MigrationError) as error:
         _fail(str(error))
-    return found, f"{len(list(folder.glob('*.sql')))} files"
+    return found, f"{len([*folder.glob('*.sql'), *folder.glob('*.py')])} files"
 
 
 def _generated(project: "Project") -> list[Finding]:

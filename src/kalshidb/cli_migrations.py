@@ -65,10 +65,11 @@ def migrate(
 ) -> None:
     """Apply the migrations that the database lacks, each as one transaction. Safe to kill and to run twice at once."""
     options = Options(lock_timeout, statement_timeout, retries, wait)
+    nothing = f"nothing to apply: the database {'is up to date' if to is None else f'has all up to {to}'}"
     with postgres.database() as database:
         if as_plan:
             planned = plan.plan_migrate(database.url, migrations, to=to, allow_out_of_order=allow_out_of_order)
-            _print_plan(planned, as_json=as_json, nothing="-- nothing to apply: the database is up to date")
+            _print_plan(planned, as_json=as_json, nothing=f"-- {nothing}")
             return
         applied = runner.migrate(
             database.url,
@@ -81,7 +82,7 @@ def migrate(
     if as_json:
         _print_json({"applied": applied})
     elif not applied:
-        out.print("nothing to apply: the database is up to date")
+        out.print(nothing, markup=False)
 
 
 def rollback(

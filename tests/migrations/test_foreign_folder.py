@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from yoyo.scripts.main import main as yoyo_main
 
-from kalshidb.migration import DataLoss, Refused, baseline, integrity, migrate, plan, rollback, status
+from kalshidb.migration import DataLoss, MigrationError, Refused, baseline, integrity, lint, migrate, plan, rollback, status
 from kalshidb.migration.folder import read_folder
 from kalshidb.postgres import yoyo_url
 
@@ -243,3 +243,59 @@ def test_rows_that_a_migration_selects_do_not_mix_with_what_the_command_prints(
     said = capsys.readouterr()
     assert said.out == ""
     assert "a row" in said.err
+
+
+HALF_A_WAY_BACK = """
+from yoyo import step
+steps = [
+    step("CREATE TABLE people (id integer)", "DROP TABLE people"),
+    step("CREATE TABLE letters (id integer) -- of people"),
+    step("CREATE INDEX people_id_idx ON people (id)"),
+]
+"""
+
+
+def half_a_way_back(tmp_path: Path) -> Path:
+    (tmp_path / "0001.people.py").write_text(HALF_A_WAY_BACK)
+    return tmp_path
+
+
+def test_the_plan_of_steps_without_semicolons_runs_in_psql(empty_database: str, tmp_path: Path) -> None:
+    folder = half_a_way_back(tmp_path)
+    text = plan.as_sql(plan.plan_migrate(empty_database, folder))
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute(text.encode())
+        assert connection.execute("SELECT to_regclass('people_id_idx') IS NOT NULL").fetchone() == (True,)
+
+
+@pytest.mark.parametrize("allow_data_loss", [False, True])
+def test_a_rollback_that_would_leave_a_table_behind_is_refused(
+    empty_database: str, tmp_path: Path, *, allow_data_loss: bool
+) -> None:
+    folder = half_a_way_back(tmp_path)
+    migrate(empty_database, folder)
+    with pytest.raises(Refused, match=r"0001\.people was not undone: it would leave letters") as refused:
+        rollback(empty_database, folder, allow_data_loss=allow_data_loss)
+    assert "people_id_idx" not in str(refused.value), "goes with its table"
+    assert status(empty_database, folder).verdict == "up to date"
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT to_regclass('people') IS NOT NULL").fetchone() == (True,)
+
+
+def test_marking_a_folder_with_an_unreadable_file_marks_nothing(empty_database: str, tmp_path: Path) -> None:
+    folder = sources(tmp_path, **{"0001.people": "CREATE TABLE people (id integer);"})
+    (folder / "0002.latin.sql").write_bytes(b"CREATE TABLE latin (name text DEFAULT '\xe9');\n")
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE people (id integer)")
+        connection.execute("CREATE TABLE latin (name text)")
+    with pytest.raises(MigrationError, match=r"0002\.latin\.sql or its rollback is not UTF-8"):
+        baseline(empty_database, folder)
+    assert {line.state for line in status(empty_database, folder).lines} == {"pending"}
+
+
+def test_the_lint_finds_bytes_that_are_not_utf8_beside_everything_else(tmp_path: Path) -> None:
+    folder = half_a_way_back(tmp_path)
+    (folder / "0002.latin.sql").write_bytes(b"CREATE TABLE latin (name text DEFAULT '\xe9');\n")
+    found = {(finding.rule, Path(finding.file).name): finding.problem for finding in lint.check(folder, house=False)}
+    assert ("encoding", "0002.latin.sql") in found
+    assert found["no-rollback", "0001.people.py"] == "2 of its 3 steps have no way back"

@@ -253,3 +253,12 @@ def test_the_command_marks_what_is_there(kalshidb: Command, folder: Path, empty_
     assert kalshidb("baseline", "--migrations", folder).status == 1
     assert kalshidb("baseline", "--migrations", folder, "--to", "0002").out.splitlines() == ["marked 0001.a", "marked 0002.b"]
     assert kalshidb("migrate", "--migrations", folder).status == 0
+
+
+def test_having_all_up_to_a_migration_is_not_said_to_be_up_to_date(kalshidb: Command, folder: Path) -> None:
+    assert kalshidb("migrate", "--migrations", folder, "--to", "1").status == 0
+    assert kalshidb("migrate", "--migrations", folder, "--to", "1").out == "nothing to apply: the database has all up to 1\n"
+    assert (
+        kalshidb("migrate", "--migrations", folder, "--to", "1", "--plan").out
+        == "-- nothing to apply: the database has all up to 1\n"
+    )

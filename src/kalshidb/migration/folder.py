@@ -119,6 +119,17 @@ class Migration:
         return bool(self.steps("rollback"))
 
     @property
+    def one_way(self) -> list[str | Callable[[Any], Any]]:
+        """What its steps in Python do that have no way back of their own; of SQL, the rollback is a file for all of it.
+
+        Raises:
+            FolderError: the file cannot be loaded.
+        """
+        if self.path.suffix == ".sql":
+            return []
+        return [action for wrapper in self.yoyo.steps for action in _one_way(wrapper)]
+
+    @property
     def rollback_path(self) -> Path:
         """Where the SQL that undoes it stands, or would stand."""
         return self.path.with_name(self.path.stem + ROLLBACK)
@@ -183,6 +194,15 @@ def _leaves(wrapper: Any, direction: Direction) -> Iterator[Step]:  # noqa: ANN4
     action = inner._apply if direction == "apply" else inner._rollback  # yoyo has no other way to look
     if action:
         yield Step(action, inner.apply if direction == "apply" else inner.rollback, ignored)
+
+
+def _one_way(wrapper: Any) -> Iterator[str | Callable[[Any], Any]]:  # noqa: ANN401
+    inner = wrapper.step
+    if isinstance(inner, StepGroup):
+        for one in inner.steps:
+            yield from _one_way(one)
+    elif inner._apply and not inner._rollback:
+        yield inner._apply
 
 
 _WORDLESS = r"(?is)(\s*--[^\n]*\n)*\s*{}(\s+WORK|\s+TRANSACTION)?\s*;?\s*"

@@ -170,11 +170,15 @@ def check(folder: Path, *, house: bool) -> list[Finding]:
 
 def _rollbacks(folder: Folder) -> Iterator[Finding]:
     for migration in folder:
-        if migration.irreversible is None and not can_go_down(migration.yoyo):
+        if migration.irreversible is None and not can_go_down(migration.raw):
+            message = "nothing undoes it; yoyo would only unmark it"
             advice = f"write {migration.id}{ROLLBACK}, or say in its header why there is none: -- irreversible: REASON"
             if migration.file is None:
+                steps = len(migration.steps("apply"))
+                if migration.can_be_undone:
+                    message = f"{len(migration.one_way)} of its {steps} steps have no way back"
                 advice = "give each step its way back, or say why there is none: # irreversible: REASON"
-            yield Finding(shown(migration.path), 1, "no-rollback", "", "nothing undoes it; yoyo would only unmark it", advice)
+            yield Finding(shown(migration.path), 1, "no-rollback", "", message, advice)
         if migration.irreversible is not None and migration.rollback_file:
             where = shown(migration.rollback_path)
             yield Finding(where, 1, "no-rollback", "", "its migration is declared irreversible", "take the one or the other away")

@@ -126,10 +126,18 @@ def _lines(plan: Sequence[PlannedMigration]) -> Iterable[str]:
         for statement in one.statements:
             for effect in statement.effects:
                 yield f"-- {describe(effect, statement.new)}"
-            yield statement.sql if statement.sql is not None else f"-- Python: {statement.function}"
+            yield _ended(statement.sql) if statement.sql is not None else f"-- Python: {statement.function}"
         if one.transactional:
             yield "COMMIT;"
         yield ""
+
+
+def _ended(sql: str) -> str:
+    """Return SQL with the semicolon that psql needs: yoyo's step() and the end of a file go without."""
+    text = sql.rstrip()
+    if text.endswith(";"):
+        return sql
+    return f"{text}\n;" if "--" in text.rpartition("\n")[2] else f"{text};"
 
 
 def describe(effect: Effect, new: frozenset[str] = frozenset()) -> str:

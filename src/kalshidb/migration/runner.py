@@ -4,6 +4,7 @@ is in kalshidb.migration.session; what would be done, without doing it, in kalsh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -235,7 +236,7 @@ def targets_of_rollback(folder: Folder, status: Status, to: str | None) -> list[
 
 def _undo(session: Session, one: Migration, *, allow_data_loss: bool) -> bool:
     if allow_data_loss:
-        return session.carry_out(one, "rollback")
+        return session.carry_out(one, "rollback", check=partial(_nothing_stays, session, one))
     if not one.transactional:
         if losses := foreseen_losses(session.connection, one):
             raise DataLoss(one.id, losses)
@@ -248,7 +249,7 @@ def _undo(session: Session, one: Migration, *, allow_data_loss: bool) -> bool:
     # What its text does not say (CASCADE, DO, Python) shows when it has been done; then it is taken back, and counted.
     empty = {(name, column) for name, column, _ in _foreseen(session.connection, one)}
     while True:
-        checking = _Checking(session, one.id, _Snapshot.of(session.connection), frozenset(empty))
+        checking = _Checking(session, one, _Snapshot.of(session.connection), frozenset(empty))
         try:
             return session.carry_out(one, "rollback", prepare=checking.lock_what_is_empty, check=checking.compare)
         except _Gone as gone:
@@ -258,6 +259,27 @@ def _undo(session: Session, one: Migration, *, allow_data_loss: bool) -> bool:
             if losses:
                 raise DataLoss(one.id, losses) from None
             empty |= {(name, column) for name, column, _ in gone.what}
+
+
+def _nothing_stays(session: Session, one: Migration) -> None:
+    """Look, before a rollback is committed, for what steps in Python have made that have no way back: yoyo would forget it, and applying
+    the migration again would find it there.
+
+    Raises:
+        Refused: names it.
+    """
+    made = [
+        name
+        for action in one.one_way
+        if isinstance(action, str) and "IF NOT EXISTS" not in action.upper()  # which may have been there before
+        for effect in effects_of_text(action)
+        for name in effect.creates
+    ]
+    if left := [name for name in dict.fromkeys(made) if bookkeeping.exists(session.connection, name)]:
+        raise Refused(
+            f"{one.id} was not undone: it would leave {', '.join(left)}, as the step that makes it has no way back; write one, the second "
+            f"argument of that step(), in {one.path}"
+        )
 
 
 class _Gone(Exception):  # noqa: N818  (caught here)
@@ -297,7 +319,7 @@ class _Checking:
     """What a rollback does, looked at inside its transaction."""
 
     session: Session
-    migration_id: str
+    migration: Migration
     before: _Snapshot
     empty: frozenset[tuple[str, str | None]]
     """Tables, and columns of tables, that are known to hold nothing."""
@@ -312,7 +334,7 @@ class _Checking:
         for table, column in sorted(self.empty, key=str):
             connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
             if loss := _count(connection, table, column, "drops"):
-                raise DataLoss(self.migration_id, [loss])
+                raise DataLoss(self.migration.id, [loss])
 
     def compare(self) -> None:
         """Find tables and columns that are gone and rows that were changed.
@@ -320,7 +342,9 @@ class _Checking:
         Raises:
             _Gone: something is gone that was not known to be empty.
             DataLoss: rows were deleted or overwritten.
+            Refused: something is left that would be forgotten.
         """
+        _nothing_stays(self.session, self.migration)
         connection = self.session.connection
         changed = connection.execute(
             "SELECT relid::regclass::text, n_tup_del, n_tup_upd FROM pg_stat_xact_user_tables"
@@ -333,7 +357,7 @@ class _Checking:
             if rows
         ]
         if losses:
-            raise DataLoss(self.migration_id, losses)
+            raise DataLoss(self.migration.id, losses)
         unknown = [(name, column, how) for name, column, how in self._gone() if (name, column) not in self.empty]
         if unknown:
             raise _Gone(unknown)
@@ -413,9 +437,12 @@ def baseline(
 
     Raises:
         Refused: the database lacks what a migration makes.
+        FolderError: a file cannot be loaded; nothing was marked.
     """
     folder = read_folder(sources)
     wanted = folder.migrations if to is None else folder.up_to(to)
+    for one in wanted:
+        _ = one.yoyo  # before the first is marked: one that cannot be loaded keeps all from it
     marked: list[str] = []
     with open_session(url, options, report) as session:
         absent = [name for name in _made_by(wanted) if not bookkeeping.exists(session.connection, name)]
