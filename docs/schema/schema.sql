@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0024.exits-after-entries. Made by `kalshidb generate`; do not edit.
--- inputs c1f5ffd2eddb5046850dba401e859d9f80f4003edce1f2bababaf910a12de129
--- body   9db378375dae27af9a67dd990ceb2affbe5b96423daa3b5726d8990d4266b7bd
+-- The schema that the migrations make, up to 0025.gaps-are-what-never-came. Made by `kalshidb generate`; do not edit.
+-- inputs f9f9f3a1162df585f6251782075b2d5a0e76334b4c30a96451fde55c8a846b23
+-- body   95e0dca1d9c9a826a5695e611d4cbc7eace631ac6d549ec436cbe448ca045152
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -1212,15 +1212,31 @@ CREATE VIEW market_data.sequence_gaps AS
             orderbook_deltas.delta_time,
             orderbook_deltas.sequence
            FROM market_data.orderbook_deltas
-        ), neighbours AS (
+        ), surroundings AS (
          SELECT sequenced.stream,
             sequenced.counted_by,
-            lag(sequenced.seen_at) OVER steps AS last_seen_at,
             sequenced.seen_at,
-            lag(sequenced.sequence) OVER steps AS last_sequence,
-            sequenced.sequence
+            sequenced.sequence,
+            min(sequenced.sequence) OVER (arrived ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING) AS lowest_before,
+            lead(sequenced.sequence) OVER arrived AS next_sequence
            FROM sequenced
-          WINDOW steps AS (PARTITION BY sequenced.stream, sequenced.counted_by ORDER BY sequenced.seen_at, sequenced.sequence)
+          WINDOW arrived AS (PARTITION BY sequenced.stream, sequenced.counted_by ORDER BY sequenced.seen_at, sequenced.sequence)
+        ), numbered AS (
+         SELECT surroundings.stream,
+            surroundings.counted_by,
+            surroundings.seen_at,
+            surroundings.sequence,
+            count(*) FILTER (WHERE surroundings.sequence < (surroundings.lowest_before - 5) AND COALESCE(surroundings.next_sequence < surroundings.lowest_before, true)) OVER (PARTITION BY surroundings.stream, surroundings.counted_by ORDER BY surroundings.seen_at, surroundings.sequence) AS epoch
+           FROM surroundings
+        ), neighbours AS (
+         SELECT numbered.stream,
+            numbered.counted_by,
+            lag(numbered.seen_at) OVER steps AS last_seen_at,
+            numbered.seen_at,
+            lag(numbered.sequence) OVER steps AS last_sequence,
+            numbered.sequence
+           FROM numbered
+          WINDOW steps AS (PARTITION BY numbered.stream, numbered.counted_by, numbered.epoch ORDER BY numbered.sequence, numbered.seen_at)
         )
  SELECT stream,
     counted_by,
@@ -1231,11 +1247,11 @@ CREATE VIEW market_data.sequence_gaps AS
    FROM neighbours
   WHERE sequence > (last_sequence + 1);
 
-COMMENT ON VIEW market_data.sequence_gaps IS 'Where a stream''s sequence jumps: what was sent in between did not reach us. Control frames take numbers too, so an orderbook gap may be one of them.';
+COMMENT ON VIEW market_data.sequence_gaps IS 'Numbers that a stream used up and that did not reach us, late ones and repetitions aside. The ticker stream counts within a market, the book stream within a subscription over all its markets; each begins again with its connection, which is no gap. Control frames take numbers too, so an orderbook gap may be one of them.';
 COMMENT ON COLUMN market_data.sequence_gaps.stream IS 'price_snapshots or orderbook.';
 COMMENT ON COLUMN market_data.sequence_gaps.counted_by IS 'What the sequence counts within: the market, or the subscription id.';
-COMMENT ON COLUMN market_data.sequence_gaps.last_seen_at IS 'When the last row before the gap was seen, UTC.';
-COMMENT ON COLUMN market_data.sequence_gaps.seen_at IS 'When the first row after the gap was seen, UTC.';
+COMMENT ON COLUMN market_data.sequence_gaps.last_seen_at IS 'When the row numbered just before the gap was seen, UTC; after seen_at where one of both came late.';
+COMMENT ON COLUMN market_data.sequence_gaps.seen_at IS 'When the row numbered just after the gap was seen, UTC.';
 COMMENT ON COLUMN market_data.sequence_gaps.first_missing IS 'First sequence number that is missing.';
 COMMENT ON COLUMN market_data.sequence_gaps.last_missing IS 'Last sequence number that is missing.';
 

@@ -236,7 +236,7 @@ LEFT JOIN LATERAL (
 ORDER BY asked.position;
 
 -- name: sequence_gaps()
--- Where a stream's sequence jumps: what was sent in between did not reach us.
+-- Numbers that a stream used up and that did not reach us; what came late, twice or from a new connection is no gap.
 -- @plan a gap shows only next to its neighbours, so every streamed row is looked at
 SELECT *
 FROM market_data.sequence_gaps

@@ -140,6 +140,46 @@ def test_a_stream_that_begins_again_is_no_gap(pg: psycopg.Connection) -> None:
     assert gaps(pg) == []
 
 
+LONG = [*range(48_000, 48_030)]
+
+
+@pytest.mark.parametrize(
+    ("arrived", "missing"),
+    [
+        ([5, 7, 6], []),
+        ([5, 7, 6, 8], []),
+        ([5, 8, 6, 7, 9], []),
+        ([2, 4, 1, 3, 5], []),
+        ([5, 9, 7, 10], [(8, 8), (6, 6)]),  # 9 was seen before 7
+        ([5, 6, 7, 6, 8], []),
+        ([5, 6, 5, 7, 7, 8], []),
+        ([*range(1, 50), *range(51, 100), 50, 100, 101], []),  # later than anything should be
+        ([*LONG, 1, 2, 3], []),
+        ([*LONG, 1], []),
+        ([*LONG, 2, 4, 1, 3], []),
+        ([*LONG, 47_000, 47_001], []),
+        ([*LONG, 1, 2, 5, 4, 7], [(3, 3), (6, 6)]),
+        ([*range(1, 31), 1, 2, 5], [(3, 4)]),
+        ([*LONG, 48_040, 1, 2, 3], [(48_030, 48_039)]),
+    ],
+)
+def test_a_late_row_a_repeated_one_and_a_new_connection_are_no_gap(
+    pg: psycopg.Connection, arrived: list[int], missing: list[tuple[int, int]]
+) -> None:
+    rows = [quote(at=NOON + at * SECOND, sequence=sequence, source="websocket") for at, sequence in enumerate(arrived)]
+    market_data.upsert_price_snapshots(pg, rows)
+    assert gaps(pg) == [("price_snapshots", rows[0].market_ticker, first, last) for first, last in missing]
+    pg.execute("TRUNCATE market_data.price_snapshots")
+
+    # The same of one subscription over two markets, whose books come whole at first.
+    (first, *others) = enumerate(arrived)
+    market_data.upsert_orderbook_snapshots(pg, [book(at=NOON, sid=3, sequence=first[1], source="websocket")])
+    tickers = [rows[0].market_ticker, "KX-O"]
+    deltas = [delta(tickers[at % 2], at=NOON + at * SECOND, sequence=sequence, sid=3) for at, sequence in others]
+    market_data.insert_orderbook_deltas(pg, deltas)
+    assert gaps(pg) == [("orderbook", "3", first, last) for first, last in missing]
+
+
 def test_two_quotes_of_one_moment_are_in_order_of_their_sequence(pg: psycopg.Connection) -> None:
     rows = [quote(source=source, sequence=sequence) for source, sequence in [("websocket", 1), ("backfill", 2)]]
     market_data.upsert_price_snapshots(pg, rows)
