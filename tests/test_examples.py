@@ -99,6 +99,12 @@ conn, now = postgres.connect(), datetime.now(UTC)
 """
 
 
+def test_the_backtest_is_strictly_typed_too(tmp_path: Path) -> None:
+    program = (ROOT / "examples" / "backtest.py").read_text()
+    assert checked(program, tmp_path).startswith("Success")
+    assert "error" in checked(program.replace("asof_policy_id=", "asof_policy="), tmp_path)
+
+
 def test_the_examples_in_the_readme_run(database_url: str) -> None:
     first, *others = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(others) == 5

@@ -1,6 +1,7 @@
 """`kalshidb check schema`: each migration goes up, down and up again on a scratch server; the snapshot is what they make."""
 
 import json
+import os
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,9 @@ from typer.testing import CliRunner
 from kalshidb import checks
 from kalshidb.migration import reversible
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+STRANGER = f"kalshidb_tests_stranger_{WORKER}"  # roles are the whole server's, which the workers share
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -18,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     files = {
         "0001.shop.sql": "CREATE SCHEMA shop;\nCREATE TABLE shop.orders (id integer, price numeric);\n"
-        "GRANT SELECT ON shop.orders TO kalshidb_tests_stranger;",
+        f"GRANT SELECT ON shop.orders TO {STRANGER};",
         "0001.shop.rollback.sql": "DROP TABLE shop.orders;\nDROP SCHEMA shop;",
         "0002.index.sql": "-- transactional: false\n-- depends: 0001.shop\nCREATE INDEX CONCURRENTLY orders_id_idx ON shop.orders (id);",
         "0002.index.rollback.sql": "-- transactional: false\nDROP INDEX CONCURRENTLY shop.orders_id_idx;",
@@ -35,9 +39,7 @@ def test_another_projects_migrations_are_proved_as_well(folder: Path, empty_data
     assert proof.findings == []
     assert proof.proved == ["0001.shop", "0002.index", "0003.view"]
     assert proof.schema is not None
-    assert {"shop.cheap", "shop.orders_id_idx", "TABLE shop.orders TO kalshidb_tests_stranger"} <= {
-        t.name for t in proof.schema.things
-    }
+    assert {"shop.cheap", "shop.orders_id_idx", f"TABLE shop.orders TO {STRANGER}"} <= {t.name for t in proof.schema.things}
 
 
 def steps(*both_ways: tuple[str, str]) -> str:
@@ -110,12 +112,13 @@ def test_a_migration_without_a_way_back_is_not_tried_and_said(folder: Path, empt
     assert (proof.unproved, proof.findings) == (["0001.shop"], [])
 
 
-def test_no_scratch_database_and_no_role_stays(folder: Path, empty_database: str) -> None:
+def test_no_scratch_database_and_no_role_stays(folder: Path, empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kalshidb.migration.drift.secrets.token_hex", lambda _: f"of_{WORKER}")
     (folder / "0001.shop.rollback.sql").write_text("DROP SCHEMA shop;")
     reversible.prove(folder, empty_database)
     with psycopg.connect(empty_database) as conn:
-        assert conn.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'kalshidb_scratch%'").fetchone() == (0,)
-        assert conn.execute("SELECT to_regrole('kalshidb_tests_stranger')").fetchone() == (None,)
+        assert conn.execute("SELECT FROM pg_database WHERE datname = %s", [f"kalshidb_scratch_of_{WORKER}"]).fetchall() == []
+        assert conn.execute("SELECT to_regrole(%s)", [STRANGER]).fetchone() == (None,)
 
 
 # -- as a command, with the snapshot -----------------------------------------------------------------------------------------------
