@@ -130,6 +130,13 @@ class Databases:
         self.admin(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"kills_{os.getpid()}_{self.made}")))
         return f"postgresql://postgres@/kills_{os.getpid()}_{self.made}?host={self.host}"
 
+    def wait_until_left(self, url: str) -> None:
+        """Wait until the server has noticed that a client died: until then its session works on, and its run is not dead."""
+        with psycopg.connect(url, autocommit=True) as conn:
+            others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            while conn.execute(others).fetchall():
+                time.sleep(0.005)
+
     def forget(self) -> None:
         for number in range(1, self.made + 1):
             self.admin(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(f"kills_{os.getpid()}_{number}")))
@@ -200,6 +207,7 @@ def test_a_load_that_is_killed_at_any_moment_is_made_good_by_the_next(
             if killed.ended() == -signal.SIGKILL:
                 break
             seconds *= 0.7  # it was done already: the machine has become faster
+        databases.wait_until_left(url)
         runs = databases.runs(url)
         seen.append("migrating" if runs is None else runs[-1] if runs else "before the run")
         databases.load(url).report()
