@@ -6,6 +6,7 @@ ops.rejected_payloads (`kalshidb rejects list`) · 4, 5, 6 are `kalshidb status`
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 
 def main() -> None:
     """Run the command; known failures end in one line on stderr instead of a traceback."""
+    try:
+        _run()
+    finally:
+        # Who reads only the beginning (`| head`) makes no error, also where the rest is written as the program ends.
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run() -> None:
     try:
         app()
     except postgres.DatabaseUnavailable as error:
