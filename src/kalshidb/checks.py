@@ -7,10 +7,8 @@ Exit status: 0 nothing was found · 1 something was, or the check could not be m
 import dataclasses
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,8 +17,9 @@ import typer
 from rich.console import Console
 
 from kalshidb import postgres
-from kalshidb.migration import MigrationError, migrate, snapshot
+from kalshidb.migration import MigrationError, snapshot
 from kalshidb.migration.findings import RULES, Finding, findings_as_json, sarif, shown
+from kalshidb.postgres.scratch import scratch_server
 from kalshidb.sqlfiles import snapshot_file, sql_dir
 
 if TYPE_CHECKING:
@@ -188,17 +187,11 @@ def write_generated(project: "Project") -> list[Path]:
     Raises:
         GenerateError: the migrations fail, the server refuses a statement, or something has no Python.
     """
-    from kalshidb.migration.drift import scratch_database  # noqa: PLC0415  (development only)
-    from kalshidb.typedsql.__main__ import generate_project  # noqa: PLC0415
+    from kalshidb.typedsql.__main__ import generate_project  # noqa: PLC0415  (development only)
 
-    with scratch_server(None) as server:
-        touched = generate_project(project, server)
-        with scratch_database(server) as url:
-            migrate(url, project.migrations)
-            with psycopg.connect(url) as conn:
-                if snapshot.write(snapshot_file(), snapshot.text(snapshot.read(conn), project.migrations)):
-                    touched.append(snapshot_file())
-    return touched
+    texts: list[str] = []
+    touched = generate_project(project, beside=lambda conn: texts.append(snapshot.text(snapshot.read(conn), project.migrations)))
+    return touched + [snapshot_file() for text in texts if snapshot.write(snapshot_file(), text)]
 
 
 def stale_generated(project: "Project") -> list[str]:
@@ -263,16 +256,12 @@ def _schema(folder: Path, file: Path | None, server: str) -> tuple["Proof", list
 
 
 def _queries(project: "Project", server: str) -> "StatementsReport":
-    from kalshidb.migration.drift import scratch_database  # noqa: PLC0415
-    from kalshidb.typedsql import checking, plans  # noqa: PLC0415  (development only)
+    from kalshidb.typedsql.__main__ import GenerateError, check_project  # noqa: PLC0415  (development only)
 
-    with scratch_database(server) as url:
-        migrate(url, project.migrations)
-        with postgres.connect(url) as conn:
-            try:
-                return checking.check(project, conn)
-            except plans.PlansError as error:
-                _fail(str(error))
+    try:
+        return check_project(project, server)
+    except GenerateError as error:
+        _fail(str(error))
 
 
 def _of_statements(finding: "StatementFinding") -> Finding:
@@ -288,17 +277,6 @@ def _folder(migrations: Path | None) -> Path:
     if not folder.is_dir():
         raise typer.BadParameter(f"there is no folder {folder}", param_hint="--migrations")
     return folder.resolve()
-
-
-@contextmanager
-def scratch_server(given: str | None) -> Iterator[str]:
-    """Give the address of a server for scratch databases: the given one, else one of its own that ends with this."""
-    if given is not None:
-        postgres.connect(given).close()  # says better than anything later why it cannot be reached
-        yield given
-        return
-    with tempfile.TemporaryDirectory(prefix="kalshidb-check-") as folder, postgres.EmbeddedPostgres(Path(folder)) as server:
-        yield server.ensure_database()
 
 
 def _live(given: str | None) -> psycopg.Connection[Any]:

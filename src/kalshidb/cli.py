@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import psycopg
 import typer
@@ -38,9 +38,6 @@ from kalshidb.models.ops import RejectedPayload
 from kalshidb.postgres.embedded import find_programs
 from kalshidb.queries import catalog, ops
 from kalshidb.typedsql import StatementError
-
-if TYPE_CHECKING:
-    pass
 
 FAILED, REJECTED = 1, 3
 CONNECTION_LOST = ("08", "57P")  # SQLSTATE of a lost connection, and of a server that is being stopped

@@ -113,7 +113,7 @@ def test_a_migration_without_a_way_back_is_not_tried_and_said(folder: Path, empt
 
 
 def test_no_scratch_database_and_no_role_stays(folder: Path, empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kalshidb.migration.drift.secrets.token_hex", lambda _: f"of_{WORKER}")
+    monkeypatch.setattr("kalshidb.postgres.scratch.secrets.token_hex", lambda _: f"of_{WORKER}")
     (folder / "0001.shop.rollback.sql").write_text("DROP SCHEMA shop;")
     reversible.prove(folder, empty_database)
     with psycopg.connect(empty_database) as conn:

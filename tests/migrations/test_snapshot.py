@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kalshidb.migration import drift, snapshot
+from kalshidb.migration import snapshot
 from kalshidb.postgres.embedded import find_programs
+from kalshidb.postgres.scratch import scratch_database
 from kalshidb.sqlfiles import snapshot_file, sql_dir
 
 EVERYTHING = (Path(__file__).parent / "everything.sql").read_text()
@@ -43,11 +44,11 @@ def everything(empty_database: str) -> Iterator[str]:
 
 def assert_executed_it_makes_the_same(url: str) -> None:
     """PostgreSQL writes a view otherwise the second time, so both witnesses speak of a database that was made from a text."""
-    with drift.scratch_database(url) as ours, drift.scratch_database(url) as theirs:
+    with scratch_database(url) as ours, scratch_database(url) as theirs:
         execute(ours, snapshot.text(read(url)))
         execute(theirs, dumped(url))
         assert dumped(ours) == dumped(theirs)
-        with drift.scratch_database(url) as again:
+        with scratch_database(url) as again:
             execute(again, snapshot.text(read(ours)))
             assert snapshot.text(read(again)) == snapshot.text(read(ours))
 
@@ -79,7 +80,7 @@ def test_it_does_not_depend_on_the_order_in_which_things_were_made_nor_on_the_se
     ]
     texts = []
     for statements in (made, made[::-1]):
-        with drift.scratch_database(empty_database) as url:
+        with scratch_database(empty_database) as url:
             for statement in statements:
                 execute(url, statement)
             habits = "-c DateStyle=German -c TimeZone=Asia/Tokyo -c IntervalStyle=iso_8601 -c bytea_output=escape -c search_path=public"

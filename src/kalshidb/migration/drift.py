@@ -6,7 +6,6 @@ says of the two is compared. The live database is only read, in a transaction th
 """
 
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,12 +14,12 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from kalshidb.migration import snapshot
 from kalshidb.migration.findings import Finding, shown
 from kalshidb.migration.snapshot import Schema
 from kalshidb.models.migration import SchemaObjectsRow as Thing
+from kalshidb.postgres.scratch import scratch_database
 from kalshidb.queries import migration as catalogs
 
 What = Literal["missing", "extra", "changed", "column-order"]
@@ -118,21 +117,7 @@ def _reordered(wanted: Schema, found: Schema) -> list[Difference]:
     return differences
 
 
-# -- a scratch database ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def scratch_database(server: str) -> Iterator[str]:
-    """Give the address of an empty database on a server; it is dropped afterwards, whatever happens."""
-    name = f"kalshidb_scratch_{secrets.token_hex(6)}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        # template0: what somebody put into template1 is no part of any project.
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        try:
-            yield make_conninfo(server, dbname=name)
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
+# -- roles that a scratch server lacks -----------------------------------------------------------------------------------------------
 
 _NO_ROLE = re.compile(r'role "(.+)" does not exist')
 

@@ -20,6 +20,7 @@ from kalshidb.migration.findings import Finding, shown
 from kalshidb.migration.folder import read_folder
 from kalshidb.migration.snapshot import Schema
 from kalshidb.postgres import yoyo_url
+from kalshidb.postgres.scratch import scratch_database
 
 Conn: TypeAlias = psycopg.Connection[Any]
 
@@ -58,7 +59,7 @@ def prove(folder: Path, server: str) -> Proof:
             proof = Proof(findings=findings)
             try:
                 with (
-                    drift.scratch_database(server) as url,
+                    scratch_database(server) as url,
                     psycopg.connect(url, autocommit=True) as conn,
                     _backend(url) as backend,
                 ):

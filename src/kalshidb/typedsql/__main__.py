@@ -6,17 +6,14 @@ to ask, and to apply migrations as yoyo does.
 
 import argparse
 import os
-import secrets
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from kalshidb.typedsql import checking, generate, plans
 from kalshidb.typedsql.describe import describe
@@ -29,13 +26,16 @@ class GenerateError(Exception):
     """Nothing was generated; says why."""
 
 
-def generate_project(project: generate.Project, server: str | None = None) -> list[Path]:
+def generate_project(
+    project: generate.Project, server: str | None = None, beside: Callable[[psycopg.Connection[Any]], object] = lambda _: None
+) -> list[Path]:
     """Write a project's models and functions, and its pages about the schema, anew, and return the files that changed.
 
     Args:
         project: where its SQL lies and its Python goes.
         server: address of a server on which a scratch database is made and dropped again; by default a server of its own runs for as
             long as this takes.
+        beside: called with a connection to the migrated database, for what else is made from it.
 
     Raises:
         GenerateError: the migrations fail, the server refuses a statement, or something has no Python.
@@ -44,8 +44,9 @@ def generate_project(project: generate.Project, server: str | None = None) -> li
     try:
         # Before any server: what cannot be read needs none.
         statements = load_statements(project.queries)
-        with _scratch_database(server) as url:
-            _migrate(url, project.migrations)
+        with _migrated_database(project, server) as url:
+            with psycopg.connect(url) as conn:
+                beside(conn)
             with psycopg.connect(url) as conn:
                 database = describe(conn, statements)
                 files = generate.render(project, database)
@@ -64,13 +65,11 @@ def check_project(project: generate.Project, server: str | None = None) -> check
         GenerateError: the migrations fail, or the server is not one that plans can be asked of.
     """
     _look_for_folders(project)
-    with _scratch_database(server) as url:
-        _migrate(url, project.migrations)
-        with psycopg.connect(url) as conn:
-            try:
-                return checking.check(project, conn)
-            except plans.PlansError as error:
-                raise GenerateError(str(error)) from error
+    with _migrated_database(project, server) as url, psycopg.connect(url) as conn:
+        try:
+            return checking.check(project, conn)
+        except plans.PlansError as error:
+            raise GenerateError(str(error)) from error
 
 
 def _look_for_folders(project: generate.Project) -> None:
@@ -92,21 +91,12 @@ def _migrate(url: str, migrations: Path) -> None:
 
 
 @contextmanager
-def _scratch_database(server: str | None) -> Iterator[str]:
-    if server is None:
-        from kalshidb.postgres import EmbeddedPostgres  # noqa: PLC0415
+def _migrated_database(project: generate.Project, server: str | None) -> Iterator[str]:
+    from kalshidb.postgres.scratch import scratch_database, scratch_server  # noqa: PLC0415
 
-        with tempfile.TemporaryDirectory(prefix="typedsql-") as folder, EmbeddedPostgres(Path(folder)) as own:
-            yield own.ensure_database()
-        return
-    name = f"typedsql_scratch_{secrets.token_hex(6)}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        # template0: what somebody put into template1 is no part of the project.
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        try:
-            yield make_conninfo(server, dbname=name)
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with scratch_server(server) as own, scratch_database(own) as url:
+        _migrate(url, project.migrations)
+        yield url
 
 
 def main(arguments: list[str] | None = None) -> int:
