@@ -9,7 +9,7 @@ import kalshidb
 
 ROOT = Path(kalshidb.__file__).parent
 
-# What each room may import of the others. cli, its checks and demo stand on top and may use everything.
+# What each room may import of the others. cli, its checks, demo and terminal stand on top and may use everything.
 ALLOWED = {
     "typedsql": set(),
     "settings": set(),
@@ -25,7 +25,7 @@ ALLOWED = {
 }
 # The engine's command has to have a server to ask and migrations to apply; the engine itself knows neither.
 COMMANDS = {"typedsql/__main__.py": {"postgres", "migration"}}
-TOP = {"cli", "cli_ingest", "cli_migrations", "checks", "demo", "__main__", "__init__"}
+TOP = {"cli", "cli_ingest", "cli_migrations", "checks", "demo", "terminal", "__main__", "__init__"}
 
 
 def room_of(module: Path) -> str:

@@ -6,21 +6,20 @@ Exit status: 0 nothing was found · 1 something was, or the check could not be m
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg
 import typer
-from rich.console import Console
 
 from kalshidb import postgres
 from kalshidb.migration import MigrationError, snapshot
 from kalshidb.migration.findings import RULES, Finding, findings_as_json, sarif, shown
 from kalshidb.postgres.scratch import scratch_server
 from kalshidb.sqlfiles import snapshot_file, sql_dir
+from kalshidb.terminal import FAILED, AsJson, err, fail, out, print_json
 
 if TYPE_CHECKING:
     from kalshidb.migration.reversible import Proof
@@ -28,16 +27,12 @@ if TYPE_CHECKING:
     from kalshidb.typedsql.checking import Report as StatementsReport
     from kalshidb.typedsql.generate import Project
 
-FAILED, DRIFTED, UNREACHABLE = 1, 5, 6  # as `kalshidb status` has them
+DRIFTED, UNREACHABLE = 5, 6  # as `kalshidb status` has them
 
 app = typer.Typer(
     help="Whether what the repository holds is sound; without a command, all of it. For those who change the SQL.",
     invoke_without_command=True,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 AsSarif = Annotated[
     Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF too, which code hosts show beside the lines.")
 ]
@@ -146,7 +141,7 @@ def drift(
 
     place = file or snapshot_file()
     if save is None and not place.exists():
-        _fail(f"there is no snapshot {shown(place)}; `kalshidb check schema --write` makes it, or --snapshot names another")
+        fail(f"there is no snapshot {shown(place)}; `kalshidb check schema --write` makes it, or --snapshot names another")
     try:
         live = _live(database)
     except postgres.DatabaseUnavailable as error:
@@ -163,7 +158,7 @@ def drift(
             except psycopg.Error as error:
                 if isinstance(error, postgres.DatabaseUnavailable):
                     raise
-                _fail(f"a scratch server cannot make what {shown(place)} says: {error}; --server names one that can")
+                fail(f"a scratch server cannot make what {shown(place)} says: {error}; --server names one that can")
     _report(found, f"{{}} against {shown(place)}", as_json=as_json)
     _end(found, sarif_file, DRIFTED)
 
@@ -227,7 +222,7 @@ def _linted(folder: Path, *, house: bool) -> tuple[list[Finding], str]:
     try:
         found = lint.check(folder, house=house)
     except (lint.SquawkMissingError, MigrationError) as error:
-        _fail(str(error))
+        fail(str(error))
     return found, f"{len([*folder.glob('*.sql'), *folder.glob('*.py')])} files"
 
 
@@ -248,7 +243,7 @@ def _schema(folder: Path, file: Path | None, server: str) -> tuple["Proof", list
     try:
         proof = reversible.prove(folder, server)
     except MigrationError as error:
-        _fail(str(error))
+        fail(str(error))
     found = list(proof.findings)
     if proof.schema is not None and file is not None:
         found += drift.stale(proof.schema, file, folder, server)
@@ -261,7 +256,7 @@ def _queries(project: "Project", server: str) -> "StatementsReport":
     try:
         return check_project(project, server)
     except GenerateError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _of_statements(finding: "StatementFinding") -> Finding:
@@ -312,13 +307,3 @@ def _end(findings: Sequence[Finding], sarif_file: Path | None, status: int = FAI
         )
     if findings:
         raise typer.Exit(status)
-
-
-def print_json(value: object) -> None:
-    """Print JSON as machines want it: no wrapping."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
-
-
-def _fail(message: str) -> NoReturn:
-    err.print(f"kalshidb: {message}", style="red", markup=False, soft_wrap=True)
-    sys.exit(FAILED)

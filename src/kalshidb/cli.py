@@ -15,13 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import psycopg
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kalshidb import __version__, checks, cli_ingest, cli_migrations, demo, postgres
@@ -37,12 +36,11 @@ from kalshidb.migration.findings import shown
 from kalshidb.models.ops import RejectedPayload
 from kalshidb.postgres.embedded import find_programs
 from kalshidb.queries import catalog, ops
+from kalshidb.terminal import FAILED, MOMENTS, REJECTED, AsJson, aware, err, fail, out, print_json
 from kalshidb.typedsql import StatementError
 
-FAILED, REJECTED = 1, 3
 CONNECTION_LOST = ("08", "57P")  # SQLSTATE of a lost connection, and of a server that is being stopped
 EVERY_REJECT = 1_000_000
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
 
 app = typer.Typer(
     help="A PostgreSQL store for prediction-market data. DATABASE_URL says which database; without it an embedded server is used.",
@@ -54,12 +52,6 @@ app = typer.Typer(
 rejects_app = typer.Typer(help="What could not be stored: list it, look at it, try it again.", no_args_is_help=True)
 app.add_typer(rejects_app, name="rejects")
 app.add_typer(checks.app, name="check")
-
-# Soft: a line that a program reads is not broken at the width of a terminal that is not there.
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def main() -> None:
@@ -79,10 +71,10 @@ def _run() -> None:
         app()
     except postgres.DatabaseUnavailable as error:
         if not isinstance(error.__cause__, psycopg.Error):
-            _fail(str(error))
+            fail(str(error))
         # What the network said, libpq's guess and our advice are one line.
         lines = (line.strip() for line in str(error).splitlines())
-        _fail(" ".join(line if line.endswith((".", "?")) else f"{line}." for line in lines))
+        fail(" ".join(line if line.endswith((".", "?")) else f"{line}." for line in lines))
     except (
         postgres.SettingsError,
         ExchangeError,
@@ -91,26 +83,21 @@ def _run() -> None:
         SyncError,
         BackfillError,
     ) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(str(error))
+        fail(str(error))
     except psycopg.OperationalError as error:
         if error.sqlstate is not None and not error.sqlstate.startswith(CONNECTION_LOST):
             _refused(error)
         reason = str(error).splitlines()[0]
-        _fail(f"the connection to the database was lost ({reason}); what was stored stays, so the command can be run again")
+        fail(f"the connection to the database was lost ({reason}); what was stored stays, so the command can be run again")
     except psycopg.Error as error:
         _refused(error)
 
 
 def _refused(error: psycopg.Error) -> NoReturn:
     notes = "".join(f"\n  in {note}" for note in getattr(error, "__notes__", ()))
-    _fail(f"the database refuses: {error}{notes}")
-
-
-def _fail(message: str) -> NoReturn:
-    err.print(f"kalshidb: {message}", style="red", markup=False, soft_wrap=True)
-    sys.exit(FAILED)
+    fail(f"the database refuses: {error}{notes}")
 
 
 # Database
@@ -171,7 +158,7 @@ def _migrated(url: str, *, embedded: bool) -> None:
     if lacking and (embedded or not applied or _is_untouched(url)):
         apply_migrations(url)
     elif lacking:
-        _fail(f"the database lacks {', '.join(lacking)}; run `kalshidb migrate`, or `yoyo apply`, when it suits")
+        fail(f"the database lacks {', '.join(lacking)}; run `kalshidb migrate`, or `yoyo apply`, when it suits")
 
 
 def _is_untouched(url: str) -> bool:
@@ -220,7 +207,7 @@ def load(
         stubs = catalog.stubs(conn)
     report = intake.report
     if as_json:
-        _print_json(
+        print_json(
             _report_json(report)
             | {
                 "files": len(found.files),
@@ -242,7 +229,7 @@ def load(
 def _hints(kind: Kind | None, ticker: str | None, series: str | None, interval: int | None, at: datetime | None) -> Hints:
     if interval not in (None, 1, 60, 1440):
         raise typer.BadParameter(f"{interval} is no length of a candlestick: 1, 60 or 1440 minutes", param_hint="--interval")
-    return Hints(kind, ticker, series, interval, None if at is None else at.replace(tzinfo=at.tzinfo or UTC))
+    return Hints(kind, ticker, series, interval, None if at is None else aware(at))
 
 
 @app.command()
@@ -251,7 +238,7 @@ def stubs(as_json: AsJson = False) -> None:
     with _store() as conn:
         found = catalog.stubs(conn)
     if as_json:
-        _print_json([stub.model_dump(mode="json") for stub in found])
+        print_json([stub.model_dump(mode="json") for stub in found])
         return
     for stub in found:
         out.print(f"{stub.kind:8}{stub.ticker}", markup=False, soft_wrap=True)
@@ -264,7 +251,7 @@ def runs(how_many: Annotated[int, typer.Option("--last", min=1, help="How many."
     with _store() as conn:
         found = ops.recent_ingest_runs(conn, how_many=how_many)
     if as_json:
-        _print_json([run.model_dump(mode="json") for run in found])
+        print_json([run.model_dump(mode="json") for run in found])
         return
     for run in found:
         seconds = "" if run.duration is None else f" in {run.duration.total_seconds():,.1f} s"
@@ -299,7 +286,7 @@ def rejects_list(
         found = ops.open_rejects(conn, kind=kind, source_part=source, sha256_prefix=None, how_many=how_many)
         counted = ops.count_open_rejects(conn)
     if as_json:
-        _print_json([_reject_json(reject) for reject in found])
+        print_json([_reject_json(reject) for reject in found])
         return
     for reject in found:
         _print_reject(reject)
@@ -316,9 +303,9 @@ def rejects_show(
     with _store() as conn:
         found = ops.rejects_by_prefix(conn, sha256_prefix=sha256)
     if not found:
-        _fail(f"no reject begins with {sha256!r}; `kalshidb rejects list` shows them")
+        fail(f"no reject begins with {sha256!r}; `kalshidb rejects list` shows them")
     if as_json:
-        _print_json([_reject_json(reject) | {"payload": reject.payload.decode("utf-8", "backslashreplace")} for reject in found])
+        print_json([_reject_json(reject) | {"payload": reject.payload.decode("utf-8", "backslashreplace")} for reject in found])
         return
     for reject in found:
         _print_reject(reject)
@@ -353,7 +340,7 @@ def rejects_retry(
                 pass
     broken = sum(reject.kind == FILE for reject in found)
     if as_json:
-        _print_json(_report_json(intake.report) | {"resolved": intake.report.resolved, "broken_files": broken})
+        print_json(_report_json(intake.report) | {"resolved": intake.report.resolved, "broken_files": broken})
     else:
         _print_report(intake.report, time.monotonic() - begun)
         out.print(f"{intake.report.resolved:,} of {len(found):,} resolved")
@@ -371,7 +358,7 @@ def rejects_discard(
     with _store() as conn:
         found = [reject for reject in ops.rejects_by_prefix(conn, sha256_prefix=sha256) if reject.resolved_at is None]
         if not found:
-            _fail(f"no open reject begins with {sha256!r}; `kalshidb rejects list` shows them")
+            fail(f"no open reject begins with {sha256!r}; `kalshidb rejects list` shows them")
         ops.resolve_rejects(conn, payload_sha256s=[one.payload_sha256 for one in found], kinds=[one.kind for one in found])
     for reject in found:
         out.print(f"discarded {reject.payload_sha256[:12]}  {reject.kind}  {reject.source}", markup=False, soft_wrap=True)
@@ -419,7 +406,7 @@ def _print_report(report: Report, seconds: float) -> None:
 def _print_run(report: Report, seconds: float, as_json: bool) -> None:
     """Print what a run that asked the exchange did, and end with the status for rejects."""
     if as_json:
-        _print_json(_report_json(report) | {"seconds": round(seconds, 3)})
+        print_json(_report_json(report) | {"seconds": round(seconds, 3)})
     else:
         _print_report(report, seconds)
     if report.total.rejected:
@@ -435,10 +422,6 @@ def _report_json(report: Report) -> dict[str, Any]:
         "not_stored": report.not_stored,
         "refusals": [dataclasses.asdict(refusal) for refusal in report.refusals],
     }
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201  (machines want no wrapping)
 
 
 # Demonstration and development
@@ -503,7 +486,7 @@ def generate(
     try:
         touched = checks.write_generated(project)
     except GenerateError as error:
-        _fail(str(error))
+        fail(str(error))
     for path in touched:
         out.print(f"wrote {shown(path)}", markup=False)
     if not touched:

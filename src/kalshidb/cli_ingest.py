@@ -3,17 +3,15 @@ arguments, call kalshidb.ingest and print. Registered by kalshidb.cli, which tur
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from psycopg.types.range import Range
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kalshidb import postgres
@@ -24,11 +22,8 @@ from kalshidb.ingest.sync import STATUSES, UNSETTLED, SyncScope, sync_markets
 from kalshidb.models.ops import CoverageRow
 from kalshidb.queries import ops
 from kalshidb.settings import Settings, SettingsError
+from kalshidb.terminal import FAILED, MOMENTS, AsJson, aware, err, out, print_json
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 From = Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="Begin of the span, UTC.")]
 To = Annotated[datetime | None, typer.Option("--to", formats=MOMENTS, help="End of the span, UTC, exclusive; default: now.")]
 OneSeries = Annotated[str | None, typer.Option("--series", help="Only markets of this series.")]
@@ -36,14 +31,12 @@ OneEvent = Annotated[str | None, typer.Option("--event", help="Only markets of t
 OneMarket = Annotated[str | None, typer.Option("--market", help="Only this market.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, max=32, help="Threads that share the work; other processes may, too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many requests it would take; the exchange is not asked.")]
-FAILED = 1
 
 Address = Callable[[], AbstractContextManager[str]]
 Printer = Callable[[Report, float, bool], None]
 FullSpeed = Annotated[
     bool, typer.Option("--full-speed", help="Ask as fast as answers come: for a simulated exchange, never for the real one.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
@@ -107,7 +100,7 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Fetch candlesticks of the markets that the catalogue has (`kalshidb sync-markets` first)."""
-        scope = BackfillScope("candlesticks", _aware(start), _aware(end), interval, series, event, market)
+        scope = BackfillScope("candlesticks", aware(start), aware(end), interval, series, event, market)
         _backfill(scope, address, workers, dry_run=dry_run, full_speed=full_speed, as_json=as_json, print_report=print_report)
 
     @backfill_app.command("trades")
@@ -124,7 +117,7 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Fetch public trades; without a series, event or market those of the whole exchange."""
-        scope = BackfillScope("trades", _aware(start), _aware(end), 0, series, event, market)
+        scope = BackfillScope("trades", aware(start), aware(end), 0, series, event, market)
         _backfill(scope, address, workers, dry_run=dry_run, full_speed=full_speed, as_json=as_json, print_report=print_report)
 
     @app.command()
@@ -141,7 +134,7 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Say what is stored completely and what is missing, by market; from what was fetched to its end, not from guesses."""
-        scope = BackfillScope(kind, _aware(start), _aware(end), interval if kind == "candlesticks" else 0, series, event, market)
+        scope = BackfillScope(kind, aware(start), aware(end), interval if kind == "candlesticks" else 0, series, event, market)
         with address() as url, postgres.connect(url, autocommit=True) as conn:
             rows = ops.coverage(
                 conn,
@@ -155,7 +148,7 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
             )
         shown = [row for row in rows if row.missing or not missing]
         if as_json:
-            print(json.dumps([_coverage_json(row) for row in shown], indent=2))  # noqa: T201  (machines want no wrapping)
+            print_json([_coverage_json(row) for row in shown])
             return
         for row in shown:
             share = 1 - _length(row.missing) / _length([row.wanted])
@@ -173,7 +166,7 @@ def _backfill(
         with address() as url, postgres.connect(url, autocommit=True) as conn:
             found = estimate(conn, scope)
         if as_json:
-            print(json.dumps(dataclasses.asdict(found), indent=2))  # noqa: T201  (machines want no wrapping)
+            print_json(dataclasses.asdict(found))
             return
         rows = "" if found.most_rows is None else f", at most {found.most_rows:,} rows (periods in which nothing moved have none)"
         out.print(f"{found.requests:,} requests or more for {found.markets:,} markets in {found.pieces:,} events{rows}")
@@ -196,11 +189,6 @@ def _backfill(
     print_report(total_of(outcome.reports), time.monotonic() - begun, as_json)
     if outcome.failed:
         raise typer.Exit(FAILED)
-
-
-def _aware(moment: datetime | None) -> datetime:
-    """Return a moment of the command line as UTC; None is now."""
-    return datetime.now(UTC) if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _length(spans: Iterable[Range[datetime]]) -> timedelta:

@@ -2,19 +2,15 @@
 read arguments, call kalshidb.migration and print. Registered by kalshidb.cli, which turns errors into one line.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from kalshidb import postgres
 from kalshidb.migration import integrity, plan, runner, state
 from kalshidb.migration.session import DEFAULTS, Event, Options
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from kalshidb.terminal import AsJson, err, out, print_json
 
 Folders = Annotated[
     list[Path] | None,
@@ -24,7 +20,6 @@ To = Annotated[
     str | None, typer.Option("--to", metavar="N", help="The last one to apply: its id, the beginning of it, or its number.")
 ]
 AsPlan = Annotated[bool, typer.Option("--plan", help="Print the SQL, with what each statement locks, and do nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 LockTimeout = Annotated[
     str,
     typer.Option(
@@ -80,7 +75,7 @@ def migrate(
             report=_quiet if as_json else _progress,
         )
     if as_json:
-        _print_json({"applied": applied})
+        print_json({"applied": applied})
     elif not applied:
         out.print(nothing, markup=False)
 
@@ -117,7 +112,7 @@ def rollback(
             report=_quiet if as_json else _progress,
         )
     if as_json:
-        _print_json({"undone": undone})
+        print_json({"undone": undone})
     elif not undone:
         out.print("nothing to undo")
 
@@ -135,7 +130,7 @@ def status_command(migrations: Folders = None, as_json: AsJson = False) -> None:
         err.print(f"kalshidb: {' '.join(str(error).split())}", style="red", markup=False)
         raise typer.Exit(state.UNREACHABLE) from None
     if as_json:
-        _print_json(state.as_json(found))
+        print_json(state.as_json(found))
     else:
         _print_status(found)
     raise typer.Exit(found.exit_code)
@@ -229,7 +224,7 @@ def _progress(event: Event) -> None:
 
 def _print_plan(planned: tuple[plan.PlannedMigration, ...], *, as_json: bool, nothing: str) -> None:
     if as_json:
-        _print_json(plan.as_json(planned))
+        print_json(plan.as_json(planned))
     else:
         print(plan.as_sql(planned) if planned else nothing)  # noqa: T201  (SQL: no wrapping, no style)
 
@@ -254,7 +249,3 @@ def _print_status(found: state.Status) -> None:
     if unmarked:
         out.print(f"{unmarked} applied by yoyo itself, so their content is not known; `kalshidb baseline` notes it", style="dim")
     out.print(found.verdict)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201  (machines want no wrapping)
