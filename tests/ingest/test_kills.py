@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from loading import DATA, all_rows, differences
 from psycopg import sql
+from pytest_postgresql.executors import NoopExecutor
 
 from kalshidb.exchange.simulator import SimulatedExchange
 from kalshidb.postgres.lifecycle import ServerDirectory
@@ -117,6 +118,7 @@ class Databases:
     """Empty databases on the test run's server, and `kalshidb load` into them."""
 
     host: str
+    template: str
     world: Path
     forker: subprocess.Popen[str]
     made: int = 0
@@ -126,8 +128,15 @@ class Databases:
             conn.execute(statement)
 
     def empty(self) -> str:
+        return self.copy_of("template0")
+
+    def migrated(self) -> str:
+        return self.copy_of(self.template)
+
+    def copy_of(self, template: str) -> str:
         self.made += 1
-        self.admin(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"kills_{os.getpid()}_{self.made}")))
+        name = sql.Identifier(f"kills_{os.getpid()}_{self.made}")
+        self.admin(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
         return f"postgresql://postgres@/kills_{os.getpid()}_{self.made}?host={self.host}"
 
     def wait_until_left(self, url: str) -> None:
@@ -165,9 +174,10 @@ class Databases:
 
 
 @pytest.fixture(scope="module")
-def databases(request: pytest.FixtureRequest, world: Path) -> Iterator[Databases]:
+def databases(postgresql_noproc: NoopExecutor, world: Path) -> Iterator[Databases]:
+    server = postgresql_noproc
     with subprocess.Popen([sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as forker:
-        found = Databases(request.config.option.postgresql_host, world, forker)
+        found = Databases(server.host, server.template_dbname, world, forker)
         yield found
         found.forget()
         assert forker.stdin is not None
@@ -177,7 +187,7 @@ def databases(request: pytest.FixtureRequest, world: Path) -> Iterator[Databases
 @pytest.fixture(scope="module")
 def undisturbed(databases: Databases) -> tuple[dict[str, list[str]], float, float]:
     """What a load that nobody disturbs stores, and how long it takes before and in its run."""
-    databases.load(databases.empty()).report()  # the first one also warms caches
+    databases.load(databases.migrated()).report()  # the first one also warms caches
     url = databases.empty()
     begun = time.monotonic()
     report = databases.load(url).report()
@@ -198,7 +208,7 @@ def test_a_load_that_is_killed_at_any_moment_is_made_good_by_the_next(
     for moment, in_run in moments:
         seconds = moment
         while True:
-            url = databases.empty()
+            url = databases.migrated() if in_run else databases.empty()
             killed = databases.load(url)
             while in_run and not databases.runs(url):
                 time.sleep(0.002)
