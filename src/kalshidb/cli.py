@@ -8,10 +8,8 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -450,21 +448,12 @@ def demo_command(
         raise typer.Exit(REJECTED)
 
 
-@app.command()
-def simulator(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 7,
-    markets: Annotated[int, typer.Option(min=60, help="How many markets it has.")] = 300,
-) -> None:
-    """Serve the simulated exchange until interrupted; prints its address."""
-    from kalshidb.exchange.simulator import SimulatedExchange  # noqa: PLC0415  (only this command serves)
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def simulator(context: typer.Context) -> None:
+    """Serve the simulated exchange until interrupted, with faults if asked; prints its address."""
+    from kalshidb.exchange.simulator.__main__ import main  # noqa: PLC0415  (only this command serves)
 
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    signal.signal(signal.SIGINT, lambda *_: ended.set())
-    with SimulatedExchange(seed=seed, markets=markets, port=port) as exchange:
-        print(exchange.base_url, flush=True)  # noqa: T201
-        ended.wait()
+    raise typer.Exit(main(context.args))
 
 
 @app.command()

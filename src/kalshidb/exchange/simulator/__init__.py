@@ -3,8 +3,9 @@
 For tests, the demonstration and offline work. Nothing was recorded: names, prices and trades are invented from a seed.
 """
 
+from kalshidb.exchange.simulator.faults import Settings as FaultSettings
 from kalshidb.exchange.simulator.server import SimulatedExchange
 from kalshidb.exchange.simulator.wire import Era
 from kalshidb.exchange.simulator.world import Book, Candle, Event, Market, Series, Trade, World
 
-__all__ = ["Book", "Candle", "Era", "Event", "Market", "Series", "SimulatedExchange", "Trade", "World"]
+__all__ = ["Book", "Candle", "Era", "Event", "FaultSettings", "Market", "Series", "SimulatedExchange", "Trade", "World"]

@@ -8,9 +8,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
+from kalshidb.exchange.simulator.faults import NAMES, STATUSES, Fault, Settings, fault_of
 from kalshidb.exchange.simulator.server import SimulatedExchange
 from kalshidb.exchange.simulator.wire import Era
 from kalshidb.exchange.simulator.world import DEFAULT_NOW
@@ -18,13 +19,31 @@ from kalshidb.exchange.simulator.world import DEFAULT_NOW
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the first line of standard output is the base URL."""
-    parser = argparse.ArgumentParser(prog="python -m kalshidb.exchange.simulator", description="Serve a simulated exchange.")
+    parser = argparse.ArgumentParser(
+        prog="kalshidb simulator",
+        description="Serve a simulated exchange until interrupted; prints its address.",
+        epilog=f"Faults are {', '.join(NAMES)}, and the statuses {', '.join(map(str, sorted(STATUSES)))}."
+        " GET and PUT of /simulator show and change the present, the wire format and the faults while it runs.",
+    )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=7, help="which world")
     parser.add_argument("--markets", type=int, default=300, help="how many markets")
     parser.add_argument("--era", choices=get_args(Era), default="current", help="wire format")
     parser.add_argument("--now", type=_moment, default=DEFAULT_NOW, help="the world's present, RFC 3339")
     parser.add_argument("--rate-limit", type=float, default=None, help="requests a second before 429s")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME=RATE", type=_rate,
+        help="let a share of the answers go wrong, such as drop=0.05 or 503=0.01; again for several",
+    )  # fmt: skip
+    parser.add_argument("--fault-seed", type=int, default=0, help="which answers go wrong")
+    parser.add_argument(
+        "--latency",
+        type=_seconds,
+        default=(0.0, 0.0),
+        metavar="SECONDS",
+        help="how long answers take: 0.2, or 0.05-0.5 by chance",
+    )
+    parser.add_argument("--skew", type=float, default=0.0, metavar="SECONDS", help="how far the server's clock is ahead")
     asked = parser.parse_args(arguments)
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -37,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             now=asked.now,
             rate_limit=asked.rate_limit,
             port=asked.port,
+            faults=Settings(asked.fault_seed, dict(asked.fault), asked.latency, timedelta(seconds=asked.skew)),
         )
     except ValueError as error:
         parser.error(str(error))
@@ -45,6 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         stop.wait()
     return 0
+
+
+def _rate(text: str) -> tuple[Fault, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return fault_of(name), float(rate)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: write NAME=RATE, such as drop=0.05") from None
+
+
+def _seconds(text: str) -> tuple[float, float]:
+    least, _, most = text.partition("-")
+    try:
+        return float(least), float(most or least)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: write seconds, such as 0.2 or 0.05-0.5") from None
 
 
 def _moment(text: str) -> datetime:

@@ -11,15 +11,16 @@ import re
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
+from typing import Any, NamedTuple, Self, TypeVar, cast, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from kalshidb.exchange.simulator.faults import DRIBBLE_PIECES, SLOW_SECONDS, Disturbance, Fault, Faults, Settings, written
+from kalshidb.exchange.simulator.query import Query, RefusalError
 from kalshidb.exchange.simulator.wire import (
     Document,
     Era,
@@ -35,6 +36,7 @@ from kalshidb.exchange.simulator.wire import (
 from kalshidb.exchange.simulator.world import DEFAULT_NOW, SECOND, Book, Candle, Event, Market, Trade, World
 
 PREFIX = "/trade-api/v2"
+CONTROL = "/simulator"
 PERIODS = (1, 60, 1440)
 MAX_CANDLES = 5_000
 MAX_BATCH_CANDLES = 10_000
@@ -47,8 +49,6 @@ STATUS_FILTERS: Mapping[str, frozenset[str]] = {
     "settled": frozenset({"finalized"}),
 }
 
-Fault = Literal["drop", "truncate"]
-
 
 class Served(NamedTuple):
     """One request that was answered; `path` is without the query. Status 0: the connection was dropped instead."""
@@ -56,63 +56,6 @@ class Served(NamedTuple):
     method: str
     path: str
     status: int
-
-
-class RefusalError(Exception):
-    """An answer that is an error in the form of the exchange."""
-
-    def __init__(self, status: int, details: str = "") -> None:
-        """Refuse with 400, 404 or 405; `details` is what the exchange would say."""
-        super().__init__(status, details)
-        self.status = status
-        words = {400: ("bad_request", "bad request"), 404: ("not_found", "not found")}
-        code, message = words.get(status, ("method_not_allowed", "method not allowed"))
-        self.document: Document = {"error": {"code": code, "message": message} | ({"details": details} if details else {})}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """The parameters of a request, checked as they are read."""
-
-    values: Mapping[str, Sequence[str]]
-    era: Era
-
-    def text(self, name: str) -> str:
-        """Return a parameter, or the empty text."""
-        return self.values.get(name, [""])[-1]
-
-    def flag(self, name: str) -> bool:
-        """Return whether a parameter is `true`."""
-        return self.text(name).lower() == "true"
-
-    def integer(self, name: str) -> int | None:
-        """Return a parameter as an integer, or None when it is absent. A broken one is a 400."""
-        text = self.text(name)
-        if not text:
-            return None
-        if not re.fullmatch(r"-?[0-9]{1,18}", text):
-            raise RefusalError(400, f"invalid parameter: {name}")
-        return int(text)
-
-    def required(self, name: str) -> int:
-        """Return a parameter as an integer; its absence is a 400."""
-        value = self.integer(name)
-        if value is None:
-            raise RefusalError(400, f"missing required parameter: {name}")
-        return value
-
-    def limit(self, default: int, largest: int) -> int:
-        """Return the page size; 0 means the default."""
-        limit = self.integer("limit")
-        if limit is not None and not 0 <= limit <= largest:
-            raise RefusalError(400, f"invalid limit: must be between 0 and {largest}")
-        return limit or default
-
-    def listed(self, name: str) -> list[str]:
-        """Return a comma-separated parameter; given twice, it is a 400, as on the real exchange."""
-        if len(self.values.get(name, [])) > 1:
-            raise RefusalError(400, f"invalid parameter: {name}")
-        return [part for part in self.text(name).split(",") if part]
 
 
 Handler = Callable[..., Document]
@@ -507,30 +450,78 @@ class _Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         self._serve()
 
-    do_PUT = do_DELETE = do_PATCH = do_POST  # noqa: N815 -- names given by the base class
+    def do_PUT(self) -> None:
+        """Change the simulator itself; there is nothing to write on the exchange."""
+        if urlsplit(self.path).path == CONTROL:
+            self._control()
+        else:
+            self.do_POST()
+
+    do_DELETE = do_PATCH = do_POST  # noqa: N815 -- names given by the base class
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
 
+    @property
+    def _exchange(self) -> "SimulatedExchange":
+        return cast(_Server, self.server).exchange
+
+    def _control(self) -> None:
+        exchange = self._exchange
+        status = 200
+        try:
+            if self.command == "PUT":
+                exchange.control(json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0))))
+            document = exchange.settings
+        except ValueError as error:
+            status, document = 400, {"error": {"code": "bad_request", "message": str(error)}}
+        self._send(Reply(status, written(document), None, "application/json", exchange.present))
+
     def _serve(self) -> None:
-        exchange = cast(_Server, self.server).exchange
         url = urlsplit(self.path)
-        reply = exchange.reply(self.command, url.path, url.query, self.headers.get("X-Simulator-Era"))
+        if url.path == CONTROL and self.command == "GET":
+            self._control()
+            return
+        reply = self._exchange.reply(self.command, url.path, url.query, self.headers.get("X-Simulator-Era"))
         if reply is None:
             self.close_connection = True
-            return
-        status, body, fault = reply
-        # No Date: the same question has the same bytes as its answer.
-        self.send_response_only(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        else:
+            self._send(reply)
+
+    def _send(self, reply: "Reply") -> None:
+        self.send_response_only(reply.status)
+        self.send_header("Date", format_datetime(reply.date, usegmt=True))
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(reply.body)))
+        if reply.fault == "truncate":
+            self.close_connection = True
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        if fault == "truncate":
-            self.close_connection = True
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
+        if reply.fault == "truncate":
+            self.wfile.write(reply.body[: len(reply.body) // 2])
+        elif reply.fault == "dribble":
+            for piece in _pieces(reply.body, DRIBBLE_PIECES):
+                self.wfile.write(piece)
+                self.wfile.flush()
+                self._exchange.pause(SLOW_SECONDS / DRIBBLE_PIECES)
+        else:
+            self.wfile.write(reply.body)
+
+
+def _pieces(body: bytes, number: int) -> Iterable[bytes]:
+    size = max(1, -(-len(body) // number))
+    return (body[begin : begin + size] for begin in range(0, len(body), size))
+
+
+class Reply(NamedTuple):
+    """What is sent for a request; `date` is what the server's clock says."""
+
+    status: int
+    body: bytes
+    fault: Fault | None
+    content_type: str
+    date: datetime
 
 
 class SimulatedExchange:
@@ -543,6 +534,10 @@ class SimulatedExchange:
         now: the world's present, aware; nothing here reads the clock except the rate limit.
         rate_limit: requests a second before 429s, or None for no limit.
         port: where to listen on 127.0.0.1; 0 takes a free one.
+        faults: what goes wrong by chance; None for nothing.
+
+    A running exchange, also one in a process of its own, can be changed from outside: GET of `/simulator` says the present, the era
+    and the faults; PUT of a JSON object with some of `now`, `era`, `faults` changes them.
 
     Raises:
         ValueError: `now` is naive, `markets` too small, `era` unknown, or `rate_limit` not positive.
@@ -557,6 +552,7 @@ class SimulatedExchange:
         now: datetime = DEFAULT_NOW,
         rate_limit: float | None = None,
         port: int = 0,
+        faults: Settings | None = None,
     ) -> None:
         """Make the world; nothing listens before `start`."""
         if era not in get_args(Era):
@@ -567,13 +563,15 @@ class SimulatedExchange:
         self.era: Era = era
         self.requests: list[Served] = []
         """What was asked and answered, oldest first."""
+        self.faults = Faults(faults)
         self._endpoints = Exchange(self.world)
         self._port = port
         self._rate = rate_limit
         self._tokens = max(1.0, rate_limit or 1.0)
         self._filled = 0.0
         self._lock = threading.Lock()
-        self._faults: deque[int | Fault] = deque()
+        self._later: list[tuple[int, Callable[[], object]]] = []
+        self._closing = threading.Event()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -584,10 +582,53 @@ class SimulatedExchange:
             raise RuntimeError("the simulated exchange is not running; use it as a context manager")
         return f"http://127.0.0.1:{self._server.server_address[1]}{PREFIX}"
 
-    def fail(self, *faults: int | Fault) -> None:
-        """Make the next requests fail, one fault each: a status (429, 503), `drop` (no answer) or `truncate` (half)."""
+    def fail(self, *faults: Fault) -> None:
+        """Make the next requests fail, one fault each: see kalshidb.exchange.simulator.faults."""
+        self.faults.script(*faults)
+
+    def after(self, requests: int, action: Callable[[], object]) -> None:
+        """Do something when so many more requests have been answered, before the next is: let time pass, change the era."""
         with self._lock:
-            self._faults.extend(faults)
+            self._later.append((len(self.requests) + requests, action))
+
+    @property
+    def present(self) -> datetime:
+        """The world's present."""
+        return datetime.fromtimestamp(self.world.now / SECOND, UTC)
+
+    @property
+    def settings(self) -> Document:
+        """What can be changed while it runs."""
+        given = {str(fault): times for fault, times in self.faults.given.items()}
+        return {
+            "now": self.present.isoformat(),
+            "era": self.era,
+            "faults": self.faults.settings.as_document(),
+            "given": given,
+            "requests": len(self.requests),
+        }
+
+    def control(self, document: object) -> None:
+        """Change the present (`now`), the era (`era`) or what goes wrong (`faults`), whichever are named.
+
+        Raises:
+            ValueError: another name, or a value that cannot be.
+        """
+        if not isinstance(document, dict) or document.keys() - {"now", "era", "faults"}:
+            raise ValueError("what can be changed are now, era and faults")
+        if document.get("era", self.era) not in get_args(Era):
+            raise ValueError(f"unknown era: one of {', '.join(get_args(Era))}")
+        faults = Settings.from_document(document["faults"]) if "faults" in document else None
+        if "now" in document:
+            self.move_to(datetime.fromisoformat(str(document["now"])))
+        self.era = document.get("era", self.era)
+        if faults is not None:
+            self.faults.set(faults)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the exchange is open."""
+        if seconds > 0:
+            self._closing.wait(seconds)
 
     def move_to(self, now: datetime) -> None:
         """Let time pass in the world, also while somebody is asking: the next answer is of then.
@@ -600,6 +641,7 @@ class SimulatedExchange:
 
     def start(self) -> None:
         """Begin to serve. `with` does this."""
+        self._closing.clear()
         self._server = _Server(self, self._port)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="simulated exchange"
@@ -610,6 +652,7 @@ class SimulatedExchange:
         """Stop serving, end all connections and wait for every thread. Closing twice is harmless."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
+        self._closing.set()
         if server is not None and thread is not None:
             server.shutdown()
             thread.join()
@@ -625,23 +668,32 @@ class SimulatedExchange:
         """Stop serving."""
         self.close()
 
-    def reply(self, method: str, path: str, query: str, era: str | None) -> tuple[int, bytes, Fault | None] | None:
-        """Return status, body and fault of a request, or None when the connection is to be dropped; counts it."""
-        fault = self._next_fault()
+    def reply(self, method: str, path: str, query: str, era: str | None) -> Reply | None:
+        """Return the reply to a request, or None when the connection is to be dropped; counts it."""
+        self._do_what_is_due()
+        disturbance = self.faults.next(f"{method} {path}?{query}")
+        fault = disturbance.fault
+        self.pause(disturbance.latency + (SLOW_SECONDS if fault == "slow" else 0))
         if fault == "drop":
             self._count(method, path, 0)
             return None
-        if isinstance(fault, int):
-            status, document = fault, self._failure(fault)
+        date = disturbance.date(self.world.now)
+        if disturbance.status is not None:
+            status, document = disturbance.status, self._failure(disturbance.status)
         elif not self._within_rate():
             status, document = 429, self._failure(429)
         else:
-            status, document = self._answer(method, path, query, era)
+            status, document = self._answer(method, path, query, era, disturbance)
         self._count(method, path, status)
-        body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-        return status, body, "truncate" if fault == "truncate" else None
+        body, content_type = written(document), "application/json"
+        if status == 200:
+            body, content_type = disturbance.body(body)
+        return Reply(status, body, fault, content_type, date)
 
-    def _answer(self, method: str, path: str, query: str, era: str | None) -> tuple[int, Document]:
+    def _answer(
+        self, method: str, path: str, query: str, era: str | None, disturbance: Disturbance
+    ) -> tuple[int, Any]:  # a disturbed document is any JSON
+        endpoints = self._endpoints  # of one moment, also when time passes meanwhile
         try:
             if method != "GET":
                 raise RefusalError(405)
@@ -651,12 +703,23 @@ class SimulatedExchange:
             chosen = era or values.get("era", [self.era])[-1]
             if chosen not in get_args(Era):
                 raise RefusalError(400, f"unknown era: one of {', '.join(get_args(Era))}")
-            return 200, self._endpoints.answer(path.removeprefix(PREFIX), Query(values, cast(Era, chosen)))
+            asked = Query(values, cast(Era, chosen))
+            return 200, disturbance.answer(lambda query: endpoints.answer(path.removeprefix(PREFIX), query), asked)
         except RefusalError as refusal:
             return refusal.status, refusal.document
         except Exception as error:
             # A fault of the simulator must reach the test instead of ending a thread.
             return 500, {"error": {"code": "simulator_fault", "message": repr(error)}}
+
+    def _do_what_is_due(self) -> None:
+        if not self._later:
+            return
+        with self._lock:
+            asked = len(self.requests)
+            due = [action for at, action in self._later if at <= asked]
+            self._later = [(at, action) for at, action in self._later if at > asked]
+        for action in due:
+            action()
 
     @staticmethod
     def _failure(status: int) -> Document:
@@ -664,10 +727,6 @@ class SimulatedExchange:
         if status == 429:
             return {"error": "too many requests"}
         return {"error": {"code": "service_unavailable", "message": "service unavailable"}}
-
-    def _next_fault(self) -> int | Fault | None:
-        with self._lock:
-            return self._faults.popleft() if self._faults else None
 
     def _count(self, method: str, path: str, status: int) -> None:
         with self._lock:
