@@ -79,7 +79,7 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
             Intake(conn, f"sync-markets {client.base_url}", origin="poll") as intake,
             _walk_progress(as_json) as (step, page),
         ):
-            sync_markets(client, conn, intake, scope, on_step=step, on_page=page)
+            sync_markets(client, intake, scope, on_step=step, on_page=page)
         print_report(intake.report, time.monotonic() - begun, as_json)
 
     backfill_app = typer.Typer(help="Fetch history that is missing, completely and once.", no_args_is_help=True)

@@ -54,7 +54,7 @@ def exchange() -> Iterator[SimulatedExchange]:
 def catalogued(store: Store, exchange: SimulatedExchange) -> Store:
     exchange.requests.clear()
     with ExchangeClient(exchange.base_url, limit=None) as client, Intake(store.conn, "sync", origin="poll") as intake:
-        sync_markets(client, store.conn, intake, SyncScope(statuses=STATUSES, historical=True))
+        sync_markets(client, intake, SyncScope(statuses=STATUSES, historical=True))
     exchange.requests.clear()
     return store
 
@@ -204,7 +204,7 @@ def test_an_exchange_that_fails_leaves_what_is_stored_and_the_rest_is_fetched_la
 def test_a_market_that_changes_tier_in_the_middle_is_followed(store: Store) -> None:
     with SimulatedExchange(seed=7, markets=200) as exchange:
         with ExchangeClient(exchange.base_url, limit=None) as client, Intake(store.conn, "sync", origin="poll") as intake:
-            sync_markets(client, store.conn, intake, SyncScope(statuses=STATUSES))
+            sync_markets(client, intake, SyncScope(statuses=STATUSES))
         later = DEFAULT_NOW + timedelta(days=70)
         moves = iter([later])
 

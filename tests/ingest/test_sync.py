@@ -35,7 +35,7 @@ def synced(store: Store, exchange: SimulatedExchange, scope: SyncScope | None = 
         ExchangeClient(exchange.base_url, limit=None) as client,
         Intake(store.conn, "sync-markets", origin="poll") as intake,
     ):
-        sync_markets(client, store.conn, intake, scope or SyncScope())
+        sync_markets(client, intake, scope or SyncScope())
     return intake.report
 
 
@@ -183,7 +183,7 @@ def test_an_exchange_that_fails_in_the_middle_leaves_what_came_and_a_failed_run(
             ExchangeClient(exchange.base_url, limit=None, max_retries=0) as client,
             Intake(store.conn, "sync-markets", origin="poll") as intake,
         ):
-            sync_markets(client, store.conn, intake, SyncScope(), on_step=fail_at_markets)
+            sync_markets(client, intake, SyncScope(), on_step=fail_at_markets)
 
     with pytest.raises(ExchangeError, match="500"):
         sync_against_failures()

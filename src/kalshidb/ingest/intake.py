@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import psycopg
 import simplejson
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 from kalshidb.exchange import plain, rows
 from kalshidb.exchange.models import errors_of
 from kalshidb.exchange.recognise import Found, Hints, Item, Kind, NotStored, Unrecognised, parse, recognise
+from kalshidb.ingest.arrivals import Arrival
 from kalshidb.models import catalog as catalog_rows
 from kalshidb.models import market_data as market_data_rows
 from kalshidb.models.domains import Source
@@ -36,6 +37,8 @@ LARGE = 1 << 20  # bytes of a refused payload that is written at once
 MOST_ERRORS = 100  # kept where several rows or parts of one object are refused
 _APART = timedelta(microseconds=1)
 EXAMPLES = 20  # refusals that a report shows in full; all are in the database
+
+T = TypeVar("T")
 
 
 class Destination(StrEnum):
@@ -175,6 +178,35 @@ class _Held:
             yield _Entry(row, item, f"{self.source} {item.path}", item.observed_at or datetime.now(UTC), None)
 
 
+class Door(Protocol):
+    """Where answers of the exchange go: an Intake, or a Landing, which stays open while the database is away."""
+
+    @property
+    def report(self) -> Report:
+        """What was stored."""
+        ...
+
+    def read(self, document: object, hints: Hints, seen_at: datetime | None = None) -> plain.Page | None:
+        """Return the rows of an answer that can be read the fast way; from any thread."""
+        ...
+
+    def arrive(self, arrival: Arrival, document: object = None, page: plain.Page | None = None) -> object:
+        """Take in what arrived, with its parsed body and its rows from `read` where there are some."""
+        ...
+
+    def flush(self) -> None:
+        """Write everything that arrived."""
+        ...
+
+    def note_cut(self, reason: str) -> None:
+        """Note that a walk was stopped before its end."""
+        ...
+
+    def ask(self, question: Callable[[psycopg.Connection[Any]], T]) -> T | None:
+        """Return what the database says; None while it is away."""
+        ...
+
+
 class Intake:
     """A run of loading. Use as a context manager: leaving it writes what is held and closes the run's account.
 
@@ -203,7 +235,14 @@ class Intake:
         with conn.transaction():  # nobody sees the run before its lock is held, or it would be taken for a dead one
             run_id = ops.begin_ingest_run(conn, source=_storable(source))
             ops.hold_ingest_run(conn, run_id=run_id)
-        self.report = Report(run_id)
+        self._report = Report(run_id)
+        self.flushes = 0
+        """How often everything that was held has been written."""
+
+    @property
+    def report(self) -> Report:
+        """What the run has done."""
+        return self._report
 
     def __enter__(self) -> Self:
         return self
@@ -257,7 +296,37 @@ class Intake:
         """Note that a walk was stopped before its last page: the run ends as `truncated`, and says why."""
         self.report.cut = self.report.cut or reason
 
+    def ask(self, question: Callable[[psycopg.Connection[Any]], T]) -> T | None:
+        """Return what the database says; of what was taken in, it knows what was flushed."""
+        return question(self._conn)
+
     # -- taking in ---------------------------------------------------------------------------------------------------------------
+
+    def arrive(self, arrival: Arrival, document: object = None, page: plain.Page | None = None) -> None:
+        """Take in what arrived, and note it as a request of the run.
+
+        Args:
+            arrival: what arrived, whole.
+            document: the parsed body, or what of it was wanted; None when it was not parsed.
+            page: its rows, from `read`.
+        """
+        self.note_request(
+            arrival.url,
+            arrival.params,
+            http_status=arrival.http_status,
+            body_bytes=len(arrival.body),
+            retrieved_at=arrival.retrieved_at,
+        )
+        if page is not None:
+            self.take_page(page, arrival.url)
+            return
+        if document is None:
+            try:
+                document = parse_json(arrival.body)
+            except ValueError as error:
+                self.refuse_bytes(arrival.body, arrival.url, f"no JSON: {error}")
+                return
+        self.take(document, arrival.url, arrival.hints, arrival.retrieved_at, arrival.body)
 
     def take(
         self,
@@ -447,6 +516,7 @@ class Intake:
         self._write_refusals()
         self._resolve()
         self._note_progress()
+        self.flushes += 1
 
     def _write(self, destination: Destination, entries: Sequence[_Entry]) -> None:
         """Write rows of one kind; what the database refuses is halved until the row at fault stands alone."""

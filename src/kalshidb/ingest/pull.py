@@ -13,7 +13,8 @@ from kalshidb.exchange.client import Answer, ExchangeClient
 from kalshidb.exchange.plain import Page
 from kalshidb.exchange.recognise import Hints
 from kalshidb.ingest.ahead import ahead
-from kalshidb.ingest.intake import Intake
+from kalshidb.ingest.arrivals import Arrival
+from kalshidb.ingest.intake import Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Scope:
 
 def pull(
     client: ExchangeClient,
-    intake: Intake,
+    intake: Door,
     scope: Scope,
     *,
     seen_at: Callable[[Answer], datetime] = lambda answer: answer.retrieved_at,
@@ -97,7 +98,7 @@ def pull(
 
 
 def take(
-    intake: Intake,
+    intake: Door,
     answers: Iterable[Answer],
     hints: Hints = Hints(),  # noqa: B008  (immutable)
     *,
@@ -114,23 +115,18 @@ def take(
         only: the name of the list in each document, and which of its objects were wanted; the others are left out.
     """
 
-    def read() -> Iterator[tuple[Answer, Any, Hints, Page | None]]:
+    def read() -> Iterator[tuple[Arrival, Any, Page | None]]:
         for answer in answers:
-            document = answer.document
+            moment = seen_at(answer)
+            said = replace(hints, observed_at=moment)
+            document, chosen = answer.document, None
             if only is not None and isinstance(document, dict) and isinstance(document.get(only[0]), list):
-                document = document | {only[0]: [wanted for wanted in document[only[0]] if only[1](wanted)]}
-            said = replace(hints, observed_at=seen_at(answer))
-            yield answer, document, said, intake.read(document, said)
+                document = chosen = document | {only[0]: [wanted for wanted in document[only[0]] if only[1](wanted)]}
+            arrival = Arrival(answer.url, answer.params, answer.status, moment, answer.body, said, chosen)
+            yield arrival, document, intake.read(document, said)
 
-    for answer, document, said, page in ahead(read()):
-        moment = seen_at(answer)
-        intake.note_request(
-            answer.url, answer.params, http_status=answer.status, body_bytes=len(answer.body), retrieved_at=moment
-        )
-        if page is not None:
-            intake.take_page(page, answer.url)
-        else:
-            intake.take(document, answer.url, said, moment, answer.body)
+    for arrival, document, page in ahead(read()):
+        intake.arrive(arrival, document, page)
         yield document
 
 

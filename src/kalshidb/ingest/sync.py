@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
-
 from kalshidb.exchange.client import (
     EVENT_PAGE_SIZE,
     MAX_LISTED_TICKERS,
@@ -23,7 +21,7 @@ from kalshidb.exchange.client import (
     request,
     segment,
 )
-from kalshidb.ingest.intake import Intake
+from kalshidb.ingest.intake import Door
 from kalshidb.ingest.pull import take
 from kalshidb.queries import catalog
 
@@ -68,8 +66,7 @@ class SyncScope:
 
 def sync_markets(
     client: ExchangeClient,
-    conn: psycopg.Connection[Any],
-    intake: Intake,
+    intake: Door,
     scope: SyncScope,
     *,
     on_step: Callable[[str], object] = lambda _: None,
@@ -79,8 +76,8 @@ def sync_markets(
 
     Args:
         client: the exchange, real or simulated.
-        conn: a connection to read what is known; another than the intake's, or the same.
-        intake: where the answers go; its run becomes `truncated` when max_pages cut a list short.
+        intake: where the answers go; its run becomes `truncated` when max_pages cut a list short. While its database is away only the
+            lists are asked for: what has left them stays to be asked for by name, by the next run that knows what it has.
         scope: what to synchronise.
         on_step: called with a word on what is being asked for.
         on_page: called after each answer with the number of objects in it.
@@ -124,17 +121,19 @@ def sync_markets(
     if set(UNSETTLED) <= set(scope.statuses) and intake.report.cut is None:
         intake.flush()
         on_step("markets that have left the lists")
-        gone = catalog.unsettled_markets(
-            conn,
-            retrieved_before=begun,
-            series_tickers=None if chosen is None else sorted(chosen),
-            with_combos=scope.with_combos,
+        gone = intake.ask(
+            lambda conn: catalog.unsettled_markets(
+                conn,
+                retrieved_before=begun,
+                series_tickers=None if chosen is None else sorted(chosen),
+                with_combos=scope.with_combos,
+            )
         )
-        _ask_by_name(walk, [market.market_ticker for market in gone])
+        _ask_by_name(walk, [market.market_ticker for market in gone or ()])
 
     intake.flush()
     on_step("events of those")
-    for stub in catalog.stub_events_of_markets(conn, retrieved_since=begun):
+    for stub in intake.ask(lambda conn: catalog.stub_events_of_markets(conn, retrieved_since=begun)) or ():
         _ask_if_there(walk, Request(f"/events/{segment(stub.event_ticker)}"), "event")
 
 
