@@ -1,6 +1,8 @@
 """Runs the simulated exchange by itself, as a process.
 
-`python -m kalshidb.exchange.simulator --port 0 --seed 7` prints its URL and serves until it is told to stop.
+`python -m kalshidb.exchange.simulator --port 0 --seed 7` prints its URL and serves until it is told to stop. With `--websocket` a
+second line is the address of that (needs the extra `stream`). With `--speed 60` a simulated minute passes every second; snapshots of
+books then say the simulated time, which the real ones do not: the clock of whoever listens is another.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from kalshidb.exchange.simulator.world import DEFAULT_NOW
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; the first line of standard output is the base URL."""
+    """Serve until SIGINT or SIGTERM; the first line of standard output is the base URL, the second the websocket's."""
     parser = argparse.ArgumentParser(
         prog="kalshidb simulator",
         description="Serve a simulated exchange until interrupted; prints its address.",
@@ -30,6 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markets", type=int, default=300, help="how many markets")
     parser.add_argument("--era", choices=get_args(Era), default="current", help="wire format")
     parser.add_argument("--now", type=_moment, default=DEFAULT_NOW, help="the world's present, RFC 3339")
+    parser.add_argument("--speed", type=float, default=0, help="simulated seconds a second; 0: the world's clock stands still")
+    parser.add_argument("--websocket", action="store_true", help="serve the websocket too; prints its address as a second line")
+    parser.add_argument("--websocket-port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument(
+        "--websocket-faults", type=float, default=0, metavar="RATE", help="let a share of the websocket's frames go wrong"
+    )
     parser.add_argument("--rate-limit", type=float, default=None, help="requests a second before 429s")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME=RATE", type=_rate,
@@ -57,12 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rate_limit=asked.rate_limit,
             port=asked.port,
             faults=Settings(asked.fault_seed, dict(asked.fault), asked.latency, timedelta(seconds=asked.skew)),
+            feed={"port": asked.websocket_port, "stamped": asked.speed not in (0, 1)} if asked.websocket else False,
         )
     except ValueError as error:
         parser.error(str(error))
     with exchange:
         sys.stdout.write(f"{exchange.base_url}\n")
+        if asked.websocket:
+            exchange.feed.fail_at_random(asked.websocket_faults, asked.fault_seed)
+            sys.stdout.write(f"{exchange.websocket_url}\n")
         sys.stdout.flush()
+        if asked.speed:
+            exchange.let_time_pass(asked.speed)
         stop.wait()
     return 0
 

@@ -12,11 +12,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from kalshidb.exchange.simulator.faults import DRIBBLE_PIECES, SLOW_SECONDS, Disturbance, Fault, Faults, Settings, written
@@ -33,7 +33,10 @@ from kalshidb.exchange.simulator.wire import (
     timestamp,
     trade_document,
 )
-from kalshidb.exchange.simulator.world import DEFAULT_NOW, SECOND, Book, Candle, Event, Market, Trade, World
+from kalshidb.exchange.simulator.world import DEFAULT_NOW, SECOND, Book, Candle, Event, Market, Trade, World, moment_of
+
+if TYPE_CHECKING:
+    from kalshidb.exchange.simulator.feed import Feed
 
 PREFIX = "/trade-api/v2"
 CONTROL = "/simulator"
@@ -535,9 +538,10 @@ class SimulatedExchange:
         rate_limit: requests a second before 429s, or None for no limit.
         port: where to listen on 127.0.0.1; 0 takes a free one.
         faults: what goes wrong by chance; None for nothing.
+        feed: whether to serve the websocket too; needs the extra `stream`. Its options are those of `feed.Feed`.
 
     A running exchange, also one in a process of its own, can be changed from outside: GET of `/simulator` says the present, the era
-    and the faults; PUT of a JSON object with some of `now`, `era`, `faults` changes them.
+    and the faults; PUT of a JSON object with some of `now`, `era`, `faults`, `feed` changes them.
 
     Raises:
         ValueError: `now` is naive, `markets` too small, `era` unknown, or `rate_limit` not positive.
@@ -553,6 +557,7 @@ class SimulatedExchange:
         rate_limit: float | None = None,
         port: int = 0,
         faults: Settings | None = None,
+        feed: bool | Mapping[str, Any] = False,
     ) -> None:
         """Make the world; nothing listens before `start`."""
         if era not in get_args(Era):
@@ -565,6 +570,13 @@ class SimulatedExchange:
         """What was asked and answered, oldest first."""
         self.faults = Faults(faults)
         self._endpoints = Exchange(self.world)
+        self._feed: Feed | None = None
+        if feed is not False:
+            from kalshidb.exchange.simulator import feed as needs_extra  # noqa: PLC0415
+
+            self._feed = needs_extra.Feed(self.world, **({} if feed is True else feed))
+        self._clock: threading.Thread | None = None
+        self._ended = threading.Event()
         self._port = port
         self._rate = rate_limit
         self._tokens = max(1.0, rate_limit or 1.0)
@@ -581,6 +593,18 @@ class SimulatedExchange:
         if self._server is None:
             raise RuntimeError("the simulated exchange is not running; use it as a context manager")
         return f"http://127.0.0.1:{self._server.server_address[1]}{PREFIX}"
+
+    @property
+    def feed(self) -> "Feed":
+        """The websocket's side. RuntimeError: made without."""
+        if self._feed is None:
+            raise RuntimeError("this simulated exchange was made without a feed")
+        return self._feed
+
+    @property
+    def websocket_url(self) -> str:
+        """Where the websocket is. RuntimeError: made without, or not started."""
+        return self.feed.url
 
     def fail(self, *faults: Fault) -> None:
         """Make the next requests fail, one fault each: see kalshidb.exchange.simulator.faults."""
@@ -609,13 +633,13 @@ class SimulatedExchange:
         }
 
     def control(self, document: object) -> None:
-        """Change the present (`now`), the era (`era`) or what goes wrong (`faults`), whichever are named.
+        """Change the present (`now`), the era (`era`) or what goes wrong (`faults`; `feed`: rate, seed), whichever are named.
 
         Raises:
             ValueError: another name, or a value that cannot be.
         """
-        if not isinstance(document, dict) or document.keys() - {"now", "era", "faults"}:
-            raise ValueError("what can be changed are now, era and faults")
+        if not isinstance(document, dict) or document.keys() - {"now", "era", "faults", "feed"}:
+            raise ValueError("what can be changed are now, era, faults and feed")
         if document.get("era", self.era) not in get_args(Era):
             raise ValueError(f"unknown era: one of {', '.join(get_args(Era))}")
         faults = Settings.from_document(document["faults"]) if "faults" in document else None
@@ -624,6 +648,8 @@ class SimulatedExchange:
         self.era = document.get("era", self.era)
         if faults is not None:
             self.faults.set(faults)
+        if "feed" in document:
+            self.feed.fail_at_random(float(document["feed"].get("rate", 0)), int(document["feed"].get("seed", 0)))
 
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than the exchange is open."""
@@ -636,13 +662,40 @@ class SimulatedExchange:
         Raises:
             ValueError: `now` is naive, or lies before the world's present.
         """
+        cutoff = self.world.cutoff
         self.world.move_to(now)
-        self._endpoints = Exchange(self.world)
+        if self.world.cutoff != cutoff:  # else each market stays in its tier
+            self._endpoints = Exchange(self.world)
+        if self._feed is not None:
+            self._feed.advance()
+
+    def let_time_pass(self, speed: float, step: float = 0.02) -> None:
+        """Let the world's clock run from now on, for requests and the websocket alike, until the exchange is closed.
+
+        Args:
+            speed: simulated seconds a second.
+            step: seconds between two looks at the clock.
+        """
+        start, begun = self.world.now, time.monotonic()
+
+        def run() -> None:
+            while not self._ended.wait(step):
+                passed = timedelta(seconds=(time.monotonic() - begun) * speed)
+                self.move_to(max(moment_of(start) + passed, moment_of(self.world.now)))
+
+        self._clock = threading.Thread(target=run, name="simulated clock")
+        self._clock.start()
 
     def start(self) -> None:
         """Begin to serve. `with` does this."""
         self._closing.clear()
         self._server = _Server(self, self._port)
+        try:
+            if self._feed is not None:
+                self._feed.start()
+        except OSError:
+            self._server.server_close()
+            raise
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="simulated exchange"
         )
@@ -650,6 +703,11 @@ class SimulatedExchange:
 
     def close(self) -> None:
         """Stop serving, end all connections and wait for every thread. Closing twice is harmless."""
+        self._ended.set()
+        if self._clock is not None:
+            self._clock.join()
+        if self._feed is not None:
+            self._feed.close()
         server, thread = self._server, self._thread
         self._server = self._thread = None
         self._closing.set()
@@ -704,7 +762,8 @@ class SimulatedExchange:
             if chosen not in get_args(Era):
                 raise RefusalError(400, f"unknown era: one of {', '.join(get_args(Era))}")
             asked = Query(values, cast(Era, chosen))
-            return 200, disturbance.answer(lambda query: endpoints.answer(path.removeprefix(PREFIX), query), asked)
+            with self.world.lock:  # an answer is of one moment
+                return 200, disturbance.answer(lambda query: endpoints.answer(path.removeprefix(PREFIX), query), asked)
         except RefusalError as refusal:
             return refusal.status, refusal.document
         except Exception as error:

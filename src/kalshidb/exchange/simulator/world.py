@@ -20,7 +20,7 @@ from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
 from random import Random
-from typing import Literal
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 DOLLAR = 10_000
@@ -39,6 +39,8 @@ MAX_TRADES = 400
 Side = Literal["yes", "no"]
 Quote = tuple[int, int, int]
 """When, best yes bid, best yes ask; 0 and 10,000 mean that nobody bids or asks."""
+Happening: TypeAlias = "Quote | Trade | str"
+"""A quote that changed, a trade, or what became of a market: created, deactivated, closed, determined, settled."""
 Step = tuple[int, tuple[float, ...]]
 """When, and what each market of an event was worth from then on, 0 to 1."""
 
@@ -174,6 +176,11 @@ def micros(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+def moment_of(moment: int) -> datetime:
+    """Return microseconds since 1970 as an aware time, exactly."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)
+
+
 class World:
     """A whole simulated exchange at one moment.
 
@@ -191,8 +198,10 @@ class World:
             raise ValueError(f"a world of {markets} markets cannot hold one of everything; the smallest has {SMALLEST_WORLD}")
         self.seed = seed
         self.now = micros(now)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held while something is read that must all be of one moment; `move_to` waits for it."""
         self._paths: dict[str, tuple[Step, ...]] = {}
+        self._lives: dict[str, History] = {}
         self._histories: dict[str, History] = {}
         self._candles: dict[tuple[str, int], tuple[Candle, ...]] = {}
 
@@ -223,7 +232,7 @@ class World:
         """
         if now.tzinfo is None or micros(now) < self.now:
             raise ValueError(f"time passes forwards, to a moment with a zone: {now}")
-        with self._lock:
+        with self.lock:
             self.now = micros(now)
             self._histories.clear()
             self._candles.clear()
@@ -231,17 +240,18 @@ class World:
 
     # What is known about a market now.
 
-    def status(self, market: Market) -> str:
-        """Return the status word of the market object, such as `active` or `finalized`."""
-        if market.settled is not None and self.now >= market.settled:
+    def status(self, market: Market, at: int | None = None) -> str:
+        """Return the status word of the market object, such as `active` or `finalized`, now or at a moment before."""
+        at = self.now if at is None else at
+        if market.settled is not None and at >= market.settled:
             return "finalized"
-        if market.determined is not None and self.now >= market.determined:
+        if market.determined is not None and at >= market.determined:
             return "determined"
-        if self.now >= market.close:
+        if at >= market.close:
             return "closed"
-        if market.halted is not None and self.now >= market.halted:
+        if market.halted is not None and at >= market.halted:
             return "inactive"
-        return "active" if self.now >= market.open else "initialized"
+        return "active" if at >= market.open else "initialized"
 
     def result(self, market: Market) -> str:
         """Return `yes`, `no` or `scalar` once it is determined, before that the empty text."""
@@ -260,9 +270,9 @@ class World:
             KeyError: no such market.
         """
         market = self.markets[ticker]
-        with self._lock:
+        with self.lock:
             if ticker not in self._histories:
-                self._histories[ticker] = self._live_through(market)
+                self._histories[ticker] = self._until_now(market, self._life(ticker))
             return self._histories[ticker]
 
     def trades(self, ticker: str) -> tuple[Trade, ...]:
@@ -282,43 +292,82 @@ class World:
 
     def fair_values(self, event_ticker: str) -> tuple[Step, ...]:
         """Return what the markets of an event are worth from when on, beyond the present too: the hidden truth."""
-        with self._lock:
+        with self.lock:
             if event_ticker not in self._paths:
                 event = self.events.get(event_ticker) or self.combos[event_ticker]
                 self._paths[event_ticker] = tuple(event.unfold(self.stream(event_ticker, "path")))
             return self._paths[event_ticker]
 
-    def book(self, ticker: str) -> Book:
-        """Return the resting bids of both sides now; both sides are empty unless the market is active."""
-        market = self.markets[ticker]
-        if self.status(market) != "active":
+    def book(self, ticker: str, at: int | None = None) -> Book:
+        """Return the resting bids of both sides, now or at a moment before; both are empty unless the market is active.
+
+        A book changes when the quote does, and when a trade takes from its best level, which is then filled up to another count.
+        """
+        market, at = self.markets[ticker], self.now if at is None else at
+        if self.status(market, at) != "active":
             return Book((), ())
-        bid, ask = self.history(ticker).quote_at(self.now)
+        history = self.history(ticker)
+        place = bisect_right(history.quotes, at, key=lambda quote: quote[0])
+        since, bid, ask = history.quotes[place - 1] if place else (0, 0, DOLLAR)
         random = self.stream(ticker, "book")
-        return Book(_ladder(random, bid, market.tick), _ladder(random, DOLLAR - ask, market.tick))
+        sides = {"yes": _ladder(random, bid, market.tick), "no": _ladder(random, DOLLAR - ask, market.tick)}
+        first = bisect_left(history.trades, since, key=lambda trade: trade.time)
+        for trade in history.trades[first : bisect_right(history.trades, at, key=lambda trade: trade.time)]:
+            taken = "no" if trade.taker_side == "yes" else "yes"
+            if sides[taken]:
+                *others, (best, _) = sides[taken]
+                sides[taken] = (*others, (best, 1 + int(trade.trade_id[:8], 16) % 50_000))
+        return Book(sides["yes"], sides["no"])
+
+    def happenings(self, since: int) -> list[tuple[int, str, Happening]]:
+        """Return what happens in all markets after a moment, beyond the present too: when, in which market, and what; oldest first."""
+        found: list[tuple[int, str, Happening]] = []
+        for ticker, market in self.markets.items():
+            life = self._life(ticker)
+            found += [(quote[0], ticker, quote) for quote in life.quotes]
+            found += [(trade.time, ticker, trade) for trade in life.trades]
+            words = {"created": market.created, "deactivated": market.halted, "closed": market.close,
+                     "determined": market.determined, "settled": market.settled}  # fmt: skip
+            found += [(moment, ticker, word) for word, moment in words.items() if moment is not None]
+        return sorted((one for one in found if one[0] > since), key=lambda one: one[:2])
 
     def candles(self, ticker: str, interval: int) -> tuple[Candle, ...]:
         """Return the candles of a market, oldest first; periods without a trade or a move of the quote have none.
 
         `interval` is 1, 60 or 1440 minutes; days end at midnight US Eastern. The last one may still be forming.
         """
-        with self._lock:
+        with self.lock:
             key = (ticker, interval)
             if key not in self._candles:
                 self._candles[key] = tuple(_aggregate(self.history(ticker), interval))
             return self._candles[key]
 
+    def _until_now(self, market: Market, life: History) -> History:
+        """Return what the present knows of a market's life."""
+        until = min(moment for moment in (self.now, market.close, market.halted) if moment is not None)
+        seen = list(life.quotes[: bisect_right(life.quotes, until, key=lambda quote: quote[0])])
+        if market.close <= self.now and seen and seen[-1][1:] != (0, DOLLAR):
+            after = self.stream(market.ticker, "after the close").randrange(1, SECOND)
+            seen.append((market.close + after, 0, DOLLAR))
+        return History(tuple(seen), life.trades[: bisect_right(life.trades, until, key=lambda trade: trade.time)])
+
+    def _life(self, ticker: str) -> History:
+        """Return what happens in a market from its beginning to its end, whatever the present is."""
+        with self.lock:
+            if ticker not in self._lives:
+                self._lives[ticker] = self._live_through(self.markets[ticker])
+            return self._lives[ticker]
+
     def _live_through(self, market: Market) -> History:
         random = self.stream(market.ticker, "history")
         wanted = min(MAX_TRADES, int(random.lognormvariate(market.activity, 1.1)))
         spread = max(1.0, min(6.0, 6.5 - 1.25 * math.log1p(wanted / 4)))
-        until = min(moment for moment in (self.now, market.close, market.halted) if moment is not None)
-        quotes = list(self._quotes(random, market, spread))
+        quotes = tuple(self._quotes(random, market, spread))
+        halted = market.close if market.halted is None else market.halted
         trades = self._trades(random, market, quotes, wanted)
-        seen = [quote for quote in quotes if quote[0] <= until]
-        if market.close <= self.now and seen and seen[-1][1:] != (0, DOLLAR):
-            seen.append((market.close + random.randrange(1, SECOND), 0, DOLLAR))
-        return History(tuple(seen), tuple(trade for trade in trades if trade.time <= until))
+        return History(
+            tuple(quote for quote in quotes if quote[0] <= halted), tuple(trade for trade in trades if trade.time <= halted)
+        )
 
     def _quotes(self, random: Random, market: Market, spread: float) -> Iterator[Quote]:
         begin = market.open + int((market.close - market.open) * 0.004 * random.random())
