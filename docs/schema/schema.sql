@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0025.gaps-are-what-never-came. Made by `kalshidb generate`; do not edit.
--- inputs f9f9f3a1162df585f6251782075b2d5a0e76334b4c30a96451fde55c8a846b23
--- body   95e0dca1d9c9a826a5695e611d4cbc7eace631ac6d549ec436cbe448ca045152
+-- The schema that the migrations make, up to 0027.quotes-seen-again-checked. Made by `kalshidb generate`; do not edit.
+-- inputs 73473bb39070a2574c29b3ee20d7f4654fe65552e1cc38d1ab0b4d5fa51680d9
+-- body   ec7c663dc66650354017ace0b2fffbf2b12e3be7732b9945a2a908e53452ab3b
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -1112,17 +1112,20 @@ CASE
 END) STORED,
     retrieved_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     raw_json jsonb,
+    seen_again timestamp with time zone[],
     CONSTRAINT price_snapshots_pkey PRIMARY KEY (market_ticker, snapshot_time, source),
-    CONSTRAINT price_snapshots_bid_below_ask_check CHECK (yes_bid::numeric <= yes_ask::numeric)
+    CONSTRAINT price_snapshots_bid_below_ask_check CHECK (yes_bid::numeric <= yes_ask::numeric),
+    CONSTRAINT price_snapshots_seen_again_check CHECK (array_position(seen_again, NULL::timestamp with time zone) IS NULL),
+    CONSTRAINT price_snapshots_seen_again_within_hours_check CHECK (source::text = 'poll'::text AND seen_again[1] > snapshot_time AND (seen_again[cardinality(seen_again)] - snapshot_time) <= '06:00:00'::interval OR seen_again IS NULL)
 ) PARTITION BY RANGE (snapshot_time);
 
 CREATE INDEX price_snapshots_market_ticker_sequence_idx ON market_data.price_snapshots USING btree (market_ticker, sequence) WHERE (sequence IS NOT NULL);
 
 CREATE INDEX price_snapshots_snapshot_time_idx ON market_data.price_snapshots USING btree (snapshot_time);
 
-COMMENT ON TABLE market_data.price_snapshots IS 'One observed quote of one market; monthly partitions by snapshot_time.';
+COMMENT ON TABLE market_data.price_snapshots IS 'One observed quote of one market, with each moment at which it was seen unchanged; monthly partitions by snapshot_time.';
 COMMENT ON COLUMN market_data.price_snapshots.market_ticker IS 'The market.';
-COMMENT ON COLUMN market_data.price_snapshots.snapshot_time IS 'When the quote was seen, UTC; never earlier than it was known, so that an as-of read is honest.';
+COMMENT ON COLUMN market_data.price_snapshots.snapshot_time IS 'When the quote was first seen, UTC; never earlier than it was known, so that an as-of read is honest. Again: seen_again.';
 COMMENT ON COLUMN market_data.price_snapshots.source IS 'poll, websocket or backfill.';
 COMMENT ON COLUMN market_data.price_snapshots.sequence IS 'Sequence number of the stream, for finding gaps; null where the channel has none.';
 COMMENT ON COLUMN market_data.price_snapshots.yes_bid IS 'Best bid for YES in dollars, 0 when nobody bids, null when not observed.';
@@ -1140,8 +1143,9 @@ COMMENT ON COLUMN market_data.price_snapshots.category IS 'The market''s categor
 COMMENT ON COLUMN market_data.price_snapshots.midpoint IS 'Mean of bid and ask in dollars; says nothing where a side is empty.';
 COMMENT ON COLUMN market_data.price_snapshots.spread IS 'yes_ask - yes_bid in dollars.';
 COMMENT ON COLUMN market_data.price_snapshots.implied_probability IS 'Midpoint where both sides are quoted, else the last trade; 0 to 1.';
-COMMENT ON COLUMN market_data.price_snapshots.retrieved_at IS 'When it reached us, UTC.';
+COMMENT ON COLUMN market_data.price_snapshots.retrieved_at IS 'When the first sight reached us, UTC.';
 COMMENT ON COLUMN market_data.price_snapshots.raw_json IS 'The last payload that was kept, as it arrived; kept on request only, null otherwise.';
+COMMENT ON COLUMN market_data.price_snapshots.seen_again IS 'Later moments at which a poll found the quote unchanged, ascending, UTC; null where it was seen once. Up to 6 hours after snapshot_time; each is also when that sight reached us.';
 
 CREATE TABLE market_data.public_trades (
     market_ticker catalog.ticker NOT NULL,
@@ -1692,8 +1696,12 @@ CREATE VIEW ops.data_freshness AS
    FROM market_data.candlesticks
 UNION ALL
  SELECT 'market_data.price_snapshots'::text AS table_name,
-    max(price_snapshots.snapshot_time) AS latest_at
-   FROM market_data.price_snapshots
+    max(GREATEST(newest.snapshot_time, newest.seen_again[cardinality(newest.seen_again)])) AS latest_at
+   FROM ( SELECT price_snapshots.snapshot_time,
+            price_snapshots.seen_again
+           FROM market_data.price_snapshots
+          ORDER BY price_snapshots.snapshot_time DESC
+         LIMIT 10000) newest
 UNION ALL
  SELECT 'market_data.orderbook_snapshots'::text AS table_name,
     max(orderbook_snapshots.snapshot_time) AS latest_at

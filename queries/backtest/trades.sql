@@ -254,7 +254,13 @@ LEFT JOIN LATERAL (
     OFFSET 0
 ) AS candle ON true
 LEFT JOIN LATERAL (
-    SELECT snapshots.retrieved_at
+    SELECT
+        snapshots.retrieved_at,
+        (
+            SELECT max(again.seen_at)
+            FROM unnest(snapshots.seen_again) AS again (seen_at)
+            WHERE again.seen_at <= quotes.used_at - policy.quote_lag
+        ) AS seen_again_at
     FROM market_data.price_snapshots AS snapshots
     WHERE snapshots.market_ticker = trades.market_ticker
         AND snapshots.source = quotes.snapshot_source
@@ -265,12 +271,14 @@ CROSS JOIN LATERAL (
     VALUES
         ('the quote is from after the moment it was used', quotes.quote_ts > quotes.used_at),
         ('the quote was not known yet: quote_lag', quotes.quote_ts > quotes.used_at - policy.quote_lag),
-        ('the quote was too old: max_age', quotes.quote_ts < quotes.used_at - policy.max_age),
+        ('the quote was too old: max_age', GREATEST(quotes.quote_ts, snapshot.seen_again_at) < quotes.used_at - policy.max_age),
         ('the candlestick has another length than the policy''s', quotes.candle_minutes <> policy.period_interval_minutes),
         ('the candlestick was fetched before its period ended', candle.retrieved_at < quotes.candle_end_ts),
         (
             'the quote reached us too late: retrieved_within',
+            -- A later sight reached us when it was made.
             COALESCE(candle.retrieved_at, snapshot.retrieved_at) > quotes.quote_ts + policy.retrieved_within
+            AND snapshot.seen_again_at IS NULL
         )
 ) AS rules (problem, is_broken)
 WHERE runs.run_id = :run_id

@@ -48,8 +48,9 @@ ORDER BY asked.position;
 -- The observed quote that an as-of policy lets be known at each decision time, for many (market, time) pairs in one round trip, in the
 -- order asked.
 --
--- As quotes_known_at, from snapshots: the last one observed quote_lag before the decision and no older than max_age at it, from any
--- source (of one moment a backfill before a poll before the stream). Null where there is none.
+-- As quotes_known_at, from snapshots: the one that was last seen quote_lag before the decision, at seen_at, no longer than max_age before
+-- it, from any source (of one moment a backfill before a poll before the stream). Null where there is none. snapshot_time, its first
+-- sight, names the row, and retrieved_at is of that sight; each later one reached us when it was made.
 -- @pairs market_tickers, decision_times
 -- @column market_ticker not null: an element of the array that was asked
 -- @column decision_time not null: an element of the array that was asked
@@ -63,6 +64,7 @@ SELECT
     asked.market_ticker,
     asked.decision_time,
     quote.snapshot_time,
+    quote.seen_at,
     quote.source,
     quote.yes_bid,
     quote.yes_ask,
@@ -74,13 +76,46 @@ SELECT
 FROM research.asof_policy(:asof_policy_id) AS policy
 CROSS JOIN asked
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM market_data.price_snapshots AS snapshots
-    WHERE snapshots.market_ticker = asked.market_ticker
-        AND snapshots.snapshot_time <= asked.decision_time - policy.quote_lag
-        AND snapshots.snapshot_time >= asked.decision_time - policy.max_age
-        AND (policy.retrieved_within IS NULL OR snapshots.retrieved_at <= snapshots.snapshot_time + policy.retrieved_within)
-    ORDER BY snapshots.snapshot_time DESC, snapshots.source
+    SELECT candidate.*, seen.seen_at
+    FROM (
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = asked.market_ticker
+                AND snapshots.snapshot_time <= asked.decision_time - policy.quote_lag
+                AND snapshots.snapshot_time >= asked.decision_time - policy.max_age - interval '6 hours'
+                AND (
+                    policy.retrieved_within IS NULL
+                    OR snapshots.retrieved_at <= snapshots.snapshot_time + policy.retrieved_within
+                    OR snapshots.seen_again[1] <= asked.decision_time - policy.quote_lag
+                )
+            ORDER BY snapshots.snapshot_time DESC, snapshots.source
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = asked.market_ticker
+                AND snapshots.source = 'poll'
+                AND snapshots.snapshot_time <= asked.decision_time - policy.quote_lag
+                AND snapshots.snapshot_time >= asked.decision_time - policy.max_age - interval '6 hours'
+                AND (
+                    policy.retrieved_within IS NULL
+                    OR snapshots.retrieved_at <= snapshots.snapshot_time + policy.retrieved_within
+                    OR snapshots.seen_again[1] <= asked.decision_time - policy.quote_lag
+                )
+            ORDER BY snapshots.snapshot_time DESC
+            LIMIT 1
+        )
+    ) AS candidate
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(candidate.snapshot_time, max(again.seen_at)) AS seen_at
+        FROM unnest(candidate.seen_again) AS again (seen_at)
+        WHERE again.seen_at <= asked.decision_time - policy.quote_lag
+    ) AS seen
+    WHERE seen.seen_at >= asked.decision_time - policy.max_age
+    ORDER BY seen.seen_at DESC, candidate.source
     LIMIT 1
 ) AS quote ON true
 ORDER BY asked.position;

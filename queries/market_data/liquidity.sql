@@ -1,12 +1,12 @@
 -- How dear it is to trade: spreads and depth. Prices are dollars of YES, depth is contracts.
 
 -- name: spread_over_time(market_ticker, width, start_time, end_time)
--- Spread of one market for each interval of a width, counted from start_time, from its quotes; each quote counts once.
+-- Spread of one market for each interval of a width, counted from start_time, from its quotes; each sight of a quote counts once.
 --
 -- Only quotes with a bid and an offer have a spread (0 bid or 1 offered means that nobody does); quoted counts those, of all observations.
 -- relative_spread is the mean spread over the mean midpoint. An interval without quotes has no row.
 SELECT
-    date_bin(:width::interval, snapshot_time, :start_time) AS interval_start,
+    date_bin(:width::interval, seen.seen_at, :start_time) AS interval_start,
     count(*) AS observations,
     count(*) FILTER (WHERE yes_bid > 0 AND yes_ask < 1) AS quoted,
     (avg(spread) FILTER (WHERE yes_bid > 0 AND yes_ask < 1))::numeric(7, 6) AS mean_spread,
@@ -17,9 +17,12 @@ SELECT
         / NULLIF(avg(midpoint) FILTER (WHERE yes_bid > 0 AND yes_ask < 1), 0)
     )::numeric(18, 6) AS relative_spread
 FROM market_data.price_snapshots
+CROSS JOIN LATERAL unnest(array_prepend(snapshot_time, seen_again)) AS seen (seen_at)
 WHERE market_ticker = :market_ticker
-    AND snapshot_time >= :start_time
+    AND snapshot_time >= :start_time::timestamptz - interval '6 hours'
     AND snapshot_time < :end_time
+    AND seen.seen_at >= :start_time
+    AND seen.seen_at < :end_time
 GROUP BY 1
 ORDER BY 1;
 

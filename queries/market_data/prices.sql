@@ -3,7 +3,8 @@
 -- name: prices_before_close(market_tickers, before_close, max_age)
 -- The price of each of many markets some time before its close, in the order asked: the last quote and the last trade by then.
 --
--- Neither is older than max_age at that moment; null where there is none, and where the close is not known. close_time is the one last
+-- Neither is older than max_age at that moment, a quote since it was last seen (seen_at; snapshot_time is when first); null where there is
+-- none, and where the close is not known. close_time is the one last
 -- known: for a market that closed early it is the early one.
 -- @column market_ticker not null: an element of the array that was asked
 WITH asked AS (
@@ -16,6 +17,7 @@ SELECT
     asked.market_ticker,
     asked.close_time,
     quote.snapshot_time,
+    quote.seen_at,
     quote.yes_bid,
     quote.yes_ask,
     quote.implied_probability,
@@ -23,12 +25,36 @@ SELECT
     traded.yes_price AS traded_price
 FROM asked
 LEFT JOIN LATERAL (
-    SELECT snapshot_time, yes_bid, yes_ask, implied_probability
-    FROM market_data.price_snapshots
-    WHERE price_snapshots.market_ticker = asked.market_ticker
-        AND price_snapshots.snapshot_time <= asked.moment
-        AND price_snapshots.snapshot_time >= asked.moment - :max_age::interval
-    ORDER BY snapshot_time DESC, source
+    SELECT candidate.snapshot_time, seen.seen_at, candidate.yes_bid, candidate.yes_ask, candidate.implied_probability
+    FROM (
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = asked.market_ticker
+                AND snapshots.snapshot_time <= asked.moment
+                AND snapshots.snapshot_time >= asked.moment - :max_age::interval - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC, snapshots.source
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = asked.market_ticker
+                AND snapshots.source = 'poll'
+                AND snapshots.snapshot_time <= asked.moment
+                AND snapshots.snapshot_time >= asked.moment - :max_age::interval - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC
+            LIMIT 1
+        )
+    ) AS candidate
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(candidate.snapshot_time, max(again.seen_at)) AS seen_at
+        FROM unnest(candidate.seen_again) AS again (seen_at)
+        WHERE again.seen_at <= asked.moment
+    ) AS seen
+    WHERE seen.seen_at >= asked.moment - :max_age::interval
+    ORDER BY seen.seen_at DESC, candidate.source
     LIMIT 1
 ) AS quote ON true
 LEFT JOIN LATERAL (
@@ -43,7 +69,8 @@ LEFT JOIN LATERAL (
 ORDER BY asked.position;
 
 -- name: prices_of_open_markets(seen_since)
--- The latest quote of every open market, in order of close; streamed. Null where none was seen since a moment.
+-- The latest quote of every open market, in order of close; streamed. Null where none was seen, be it again, since a moment; seen_at is
+-- when it was seen last.
 -- @stream
 SELECT
     markets.market_ticker,
@@ -51,6 +78,7 @@ SELECT
     markets.category,
     markets.close_time,
     quote.snapshot_time,
+    quote.seen_at,
     quote.yes_bid,
     quote.yes_ask,
     quote.no_bid,
@@ -59,11 +87,32 @@ SELECT
     quote.implied_probability
 FROM catalog.markets
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM market_data.price_snapshots
-    WHERE price_snapshots.market_ticker = markets.market_ticker
-        AND price_snapshots.snapshot_time >= :seen_since
-    ORDER BY snapshot_time DESC, source
+    SELECT candidate.*, seen.seen_at
+    FROM (
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = markets.market_ticker
+                AND snapshots.snapshot_time >= :seen_since::timestamptz - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC, snapshots.source
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = markets.market_ticker
+                AND snapshots.source = 'poll'
+                AND snapshots.snapshot_time >= :seen_since::timestamptz - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC
+            LIMIT 1
+        )
+    ) AS candidate
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(candidate.snapshot_time, candidate.seen_again[cardinality(candidate.seen_again)]) AS seen_at
+    ) AS seen
+    WHERE seen.seen_at >= :seen_since
+    ORDER BY seen.seen_at DESC, candidate.source
     LIMIT 1
 ) AS quote ON true
 WHERE markets.status = 'active'
@@ -72,7 +121,7 @@ ORDER BY markets.close_time, markets.market_ticker;
 -- name: biggest_movers(from_time, to_time, max_age, how_many)
 -- The open markets whose implied probability changed most between two moments, either way.
 --
--- At each moment the last quote counts that is not older than max_age by then; a market without both is left out.
+-- At each moment the last quote counts that was seen, if again, no longer than max_age before; a market without both is left out.
 SELECT
     markets.market_ticker,
     markets.title,
@@ -82,21 +131,69 @@ SELECT
     (later.implied_probability - earlier.implied_probability)::numeric(8, 7) AS change
 FROM catalog.markets
 CROSS JOIN LATERAL (
-    SELECT implied_probability
-    FROM market_data.price_snapshots
-    WHERE price_snapshots.market_ticker = markets.market_ticker
-        AND price_snapshots.snapshot_time <= :from_time
-        AND price_snapshots.snapshot_time >= :from_time - :max_age::interval
-    ORDER BY snapshot_time DESC, source
+    SELECT candidate.implied_probability
+    FROM (
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = markets.market_ticker
+                AND snapshots.snapshot_time <= :from_time::timestamptz
+                AND snapshots.snapshot_time >= :from_time::timestamptz - :max_age::interval - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC, snapshots.source
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = markets.market_ticker
+                AND snapshots.source = 'poll'
+                AND snapshots.snapshot_time <= :from_time::timestamptz
+                AND snapshots.snapshot_time >= :from_time::timestamptz - :max_age::interval - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC
+            LIMIT 1
+        )
+    ) AS candidate
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(candidate.snapshot_time, max(again.seen_at)) AS seen_at
+        FROM unnest(candidate.seen_again) AS again (seen_at)
+        WHERE again.seen_at <= :from_time::timestamptz
+    ) AS seen
+    WHERE seen.seen_at >= :from_time::timestamptz - :max_age::interval
+    ORDER BY seen.seen_at DESC, candidate.source
     LIMIT 1
 ) AS earlier
 CROSS JOIN LATERAL (
-    SELECT implied_probability
-    FROM market_data.price_snapshots
-    WHERE price_snapshots.market_ticker = markets.market_ticker
-        AND price_snapshots.snapshot_time <= :to_time
-        AND price_snapshots.snapshot_time >= :to_time - :max_age::interval
-    ORDER BY snapshot_time DESC, source
+    SELECT candidate.implied_probability
+    FROM (
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = markets.market_ticker
+                AND snapshots.snapshot_time <= :to_time::timestamptz
+                AND snapshots.snapshot_time >= :to_time::timestamptz - :max_age::interval - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC, snapshots.source
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT *
+            FROM market_data.price_snapshots AS snapshots
+            WHERE snapshots.market_ticker = markets.market_ticker
+                AND snapshots.source = 'poll'
+                AND snapshots.snapshot_time <= :to_time::timestamptz
+                AND snapshots.snapshot_time >= :to_time::timestamptz - :max_age::interval - interval '6 hours'
+            ORDER BY snapshots.snapshot_time DESC
+            LIMIT 1
+        )
+    ) AS candidate
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(candidate.snapshot_time, max(again.seen_at)) AS seen_at
+        FROM unnest(candidate.seen_again) AS again (seen_at)
+        WHERE again.seen_at <= :to_time::timestamptz
+    ) AS seen
+    WHERE seen.seen_at >= :to_time::timestamptz - :max_age::interval
+    ORDER BY seen.seen_at DESC, candidate.source
     LIMIT 1
 ) AS later
 WHERE markets.status = 'active'
@@ -109,7 +206,7 @@ LIMIT :how_many;
 -- Events whose markets exclude each other and whose prices at a moment do not fit together: YES bids that add up to more than a dollar,
 -- or offers to less; the most profitable first.
 --
--- Quotes older than max_age at the moment do not count. For one contract of each, dollars: sell_profit is what selling YES (buying NO)
+-- Quotes last seen longer than max_age before the moment do not count. For one contract of each, dollars: sell_profit is what selling YES (buying NO)
 -- at every bid brings for sure, as at most one market pays. buy_profit is what buying YES at every offer brings if one of the markets
 -- does pay, which the venue does not promise: look whether they cover every case. It is null unless every market of the event that has
 -- not settled as no is open and offered. Both are before fees; sell_fees and buy_fees are what a taker pays (see returns.sql; not rounded).
@@ -123,12 +220,36 @@ WITH quoted AS (
     JOIN catalog.events ON events.event_ticker = markets.event_ticker
     LEFT JOIN catalog.series ON series.series_ticker = markets.series_ticker
     LEFT JOIN LATERAL (
-        SELECT yes_bid, yes_ask
-        FROM market_data.price_snapshots
-        WHERE price_snapshots.market_ticker = markets.market_ticker
-            AND price_snapshots.snapshot_time <= :moment
-            AND price_snapshots.snapshot_time >= :moment - :max_age::interval
-        ORDER BY snapshot_time DESC, source
+        SELECT candidate.yes_bid, candidate.yes_ask
+        FROM (
+            (
+                SELECT *
+                FROM market_data.price_snapshots AS snapshots
+                WHERE snapshots.market_ticker = markets.market_ticker
+                    AND snapshots.snapshot_time <= :moment::timestamptz
+                    AND snapshots.snapshot_time >= :moment::timestamptz - :max_age::interval - interval '6 hours'
+                ORDER BY snapshots.snapshot_time DESC, snapshots.source
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT *
+                FROM market_data.price_snapshots AS snapshots
+                WHERE snapshots.market_ticker = markets.market_ticker
+                    AND snapshots.source = 'poll'
+                    AND snapshots.snapshot_time <= :moment::timestamptz
+                    AND snapshots.snapshot_time >= :moment::timestamptz - :max_age::interval - interval '6 hours'
+                ORDER BY snapshots.snapshot_time DESC
+                LIMIT 1
+            )
+        ) AS candidate
+        CROSS JOIN LATERAL (
+            SELECT GREATEST(candidate.snapshot_time, max(again.seen_at)) AS seen_at
+            FROM unnest(candidate.seen_again) AS again (seen_at)
+            WHERE again.seen_at <= :moment::timestamptz
+        ) AS seen
+        WHERE seen.seen_at >= :moment::timestamptz - :max_age::interval
+        ORDER BY seen.seen_at DESC, candidate.source
         LIMIT 1
     ) AS quote ON true
     WHERE markets.status = 'active'

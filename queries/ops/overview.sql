@@ -15,7 +15,8 @@ SELECT 'settlements', count(*), min(settled_at), max(settled_at) FROM catalog.se
 UNION ALL
 SELECT 'candlesticks', count(*), min(end_period_ts), max(end_period_ts) FROM market_data.candlesticks
 UNION ALL
-SELECT 'price snapshots', count(*), min(snapshot_time), max(snapshot_time) FROM market_data.price_snapshots
+SELECT 'price snapshots', count(*), min(snapshot_time), max(GREATEST(snapshot_time, seen_again[cardinality(seen_again)]))
+FROM market_data.price_snapshots
 UNION ALL
 SELECT 'order books', count(*), min(snapshot_time), max(snapshot_time) FROM market_data.orderbook_snapshots
 UNION ALL

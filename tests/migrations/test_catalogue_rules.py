@@ -86,7 +86,7 @@ COLUMNS = {
     "market_data.candlesticks": "yes_bid_open yes_bid_high yes_bid_low yes_bid_close yes_ask_open yes_ask_high yes_ask_low"
     " yes_ask_close price_open price_high price_low price_close price_mean price_previous volume open_interest retrieved_at raw_json",
     "market_data.price_snapshots": "sequence yes_bid yes_ask no_bid no_ask last_price volume volume_24h open_interest liquidity"
-    " status title category raw_json midpoint spread implied_probability",
+    " status title category raw_json midpoint spread implied_probability seen_again",
     "market_data.orderbook_snapshots": "source sid sequence yes_bid_prices yes_bid_quantities no_bid_prices no_bid_quantities"
     " best_yes_bid best_yes_ask best_no_bid best_no_ask yes_depth no_depth",
     "market_data.orderbook_deltas": "sid side price delta",

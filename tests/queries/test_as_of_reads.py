@@ -189,7 +189,7 @@ MOMENTS = [START - TICK, *INSIDE, END]
 
 def test_each_range_has_its_start_and_lacks_its_end(pg: psycopg.Connection) -> None:
     market_data.upsert_candlesticks(pg, [candle(end=at) for at in MOMENTS])
-    market_data.upsert_price_snapshots(pg, [quote(at=at) for at in MOMENTS])
+    market_data.upsert_price_snapshots(pg, [quote(at=at, volume=Decimal(number)) for number, at in enumerate(MOMENTS)])
     market_data.upsert_orderbook_snapshots(pg, [book(at=at) for at in MOMENTS])
     market_data.insert_orderbook_deltas(pg, [delta(at=at, sequence=number) for number, at in enumerate(MOMENTS)])
     market_data.insert_public_trades(pg, [trade(number, at=at) for number, at in enumerate(MOMENTS)])

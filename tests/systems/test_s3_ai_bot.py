@@ -204,7 +204,7 @@ def test_quotes_are_recorded_with_title_and_category_while_trading(bot: Bot) -> 
             title="Bitcoin above 50,000?",
             category="Crypto",
             volume_24h=Decimal(900),
-            open_interest=Decimal(80),
+            open_interest=Decimal(80 + number),
         )
         for number in range(3)
     ]

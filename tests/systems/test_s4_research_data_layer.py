@@ -123,10 +123,10 @@ def test_a_void_market_pays_nobody_and_an_amended_one_pays_the_last_word(pg: psy
 
 
 def hundred_thousand() -> pyarrow.Table:
-    """Quotes of 250 markets, 400 each, a quarter of an hour apart, over two months."""
+    """Quotes of 250 markets, 400 each, each with a price other than the one before, a quarter of an hour apart, over two months."""
     chance = random.Random(4)  # noqa: S311
     at = [datetime(2026, 6, 28, tzinfo=UTC) + number // 250 * 15 * MINUTE for number in range(100_000)]
-    bids = [Decimal(chance.randrange(1, 98)) / 100 for _ in at]
+    bids = [Decimal(chance.randrange(0, 98, 2) + 1 + number // 250 % 2) / 100 for number in range(100_000)]
     price, moment = pyarrow.decimal128(7, 6), pyarrow.timestamp("us", "UTC")
     return pyarrow.table(
         {

@@ -146,7 +146,8 @@ class MarketResponse(BaseModel):
         return cls._known(
             snapshot.market_ticker,
             title=snapshot.title if title is None else title, yes_bid=snapshot.yes_bid, no_bid=snapshot.no_bid,
-            volume=snapshot.volume, status=snapshot.status, last_updated=snapshot.snapshot_time,
+            volume=snapshot.volume, status=snapshot.status,
+            last_updated=snapshot.seen_again[-1] if snapshot.seen_again else snapshot.snapshot_time,
             implied_probability=snapshot.implied_probability,
         )  # fmt: skip
 
