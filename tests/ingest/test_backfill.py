@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import psycopg
@@ -297,6 +297,19 @@ def test_what_is_not_over_is_not_called_covered(catalogued: Store, exchange: Sim
     )  # fmt: skip
     latest = max(span.upper for row in rows for span in row.covered if span.upper)
     assert DEFAULT_NOW - timedelta(minutes=2) <= latest < DEFAULT_NOW
+
+
+def test_time_that_passes_during_a_backfill_that_goes_up_to_now_is_for_the_next_run(
+    catalogued: Store, exchange: SimulatedExchange
+) -> None:
+    scope = BackfillScope("candlesticks", END, DEFAULT_NOW + timedelta(days=1), 60)
+    begun = DEFAULT_NOW - timedelta(hours=3)
+    moments = count()
+    with ExchangeClient(exchange.base_url, limit=None, max_retries=0) as client:
+        outcome = backfill(client, connecting(catalogued), scope, now=lambda: begun + timedelta(minutes=next(moments)))
+    assert (outcome.failed, ops.checkpoints_to_resume(catalogued.conn, job_name=scope.job_name)) == ({}, [])
+    expected = {row for row in truth_of_candles(exchange, scope) if row[1] < (begun - timedelta(minutes=1)).timestamp()}
+    assert stored_candles(catalogued) == expected
 
 
 def test_a_market_that_no_tier_has_is_told(catalogued: Store, exchange: SimulatedExchange) -> None:

@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from kalshidb.exchange.client import (
     chunks,
 )
 from kalshidb.exchange.recognise import Hints
+from kalshidb.exchange.scalars import WireValueError, epoch_seconds, moment
 from kalshidb.ingest.intake import Intake, Report
 from kalshidb.ingest.pull import take
 from kalshidb.models.ops import CoverageRow
@@ -344,6 +345,8 @@ def _work_on(
 
 
 def _still_missing(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece, now: datetime) -> Piece | None:
+    # What has become over since the list was made is for the next run: the checkpoint ends where the piece does.
+    scope = replace(scope, end=min(scope.end, piece.window[1]))
     for current in missing_pieces(conn, scope, now) if scope.is_whole_tape else _of_event(conn, scope, piece, now):
         return current
     return None
@@ -447,14 +450,23 @@ def _fetch_trades(client: ExchangeClient, intake: Intake, window: Window, cutoff
 
 
 def _cutoff(client: ExchangeClient) -> datetime | None:
-    """Return the time before which trades are only in the historical tier; None from an exchange without tiers."""
+    """Return the time before which trades are only in the historical tier; None from an exchange without tiers.
+
+    Raises:
+        ExchangeError: the answer does not say it; taken for an exchange without tiers, half of the trades would be missed.
+    """
     try:
-        text = client.historical_cutoff().document.get("trades_created_ts")
+        answer = client.historical_cutoff()
     except ExchangeError as error:
         if error.status == 404:
             return None
         raise
-    return datetime.fromisoformat(text) if isinstance(text, str) and text else None
+    try:
+        told = answer.document["trades_created_ts"]
+        return epoch_seconds(told) if isinstance(told, int) else moment(told)
+    except (TypeError, KeyError, WireValueError):
+        said = answer.body[:200].decode(errors="replace")
+        raise ExchangeError(answer.status, "no_cutoff", f"no trades_created_ts in {said}", answer.url) from None
 
 
 def total_of(reports: Sequence[Report]) -> Report:
