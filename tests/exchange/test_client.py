@@ -19,15 +19,17 @@ from kalshidb.exchange.client import (
     ExchangeClient,
     ExchangeError,
     RateLimit,
-    Request,
     TokenBucket,
+    retry_delay,
+)
+from kalshidb.exchange.questions import (
+    Request,
     batch_candlestick_requests,
     candlestick_requests,
     candlestick_windows,
     epoch_seconds,
     orderbook_requests,
     request,
-    retry_delay,
 )
 from kalshidb.exchange.simulator import SimulatedExchange
 

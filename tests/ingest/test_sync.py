@@ -145,7 +145,7 @@ def test_settlements_of_every_kind_are_recorded(store: Store, exchange: Simulate
 def test_a_list_that_is_cut_short_is_no_success(
     store: Store, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kalshidb.ingest.sync.PAGE_SIZE", 5)
+    monkeypatch.setattr("kalshidb.exchange.questions.PAGE_SIZE", 5)
     report = synced(store, exchange, SyncScope(max_pages=2, statuses=("open",)))
     assert report.cut is not None
     assert report.cut.startswith("/markets status=open")

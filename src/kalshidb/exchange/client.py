@@ -1,37 +1,33 @@
 """The HTTP client of the exchange: one answer at a time, as it came.
 
-It knows the limits of the public read endpoints, follows cursors, waits and tries again; what an answer means is the
-business of the models. Bodies are kept byte for byte. The first half of this module is arithmetic without I/O (which
-requests a question takes, when to try again, when paging has gone wrong); only `ExchangeClient` opens connections.
+It keeps to the pace that the exchange allows, follows cursors, waits and tries again; which requests a question takes is said in
+`questions`, and what an answer means is the business of the models. Bodies are kept byte for byte.
+
+The first half of this module is arithmetic without I/O: when to try again, where the next page is, when paging has gone wrong.
+`AsyncExchangeClient` opens the connections; `ExchangeClient` is the same for threads, and asks through one of its own.
 """
 
+import asyncio
+import concurrent.futures
 import json
 import logging
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 
 from kalshidb import __version__
+from kalshidb.exchange.questions import Endpoints, Request
 
 BASE_URL = "https://external-api.kalshi.com/trade-api/v2"
 
-PAGE_SIZE = 1_000
-EVENT_PAGE_SIZE = 200
-MAX_PERIODS = 5_000
-MAX_BATCH_CANDLES = 10_000
-MAX_BATCH_TICKERS = 100
-MAX_LISTED_TICKERS = 200
-"""Tickers in one `tickers=` list; the exchange sets no number, this keeps URLs below 8 KB."""
 MAX_PAGES = 100_000
 MAX_EMPTY_PAGES = 10
 
@@ -43,10 +39,8 @@ TIERS = {"basic": 200, "advanced": 300, "expert": 600, "premier": 1_000, "parago
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
-
-Moment = datetime | int
-"""An aware time, or epoch seconds."""
-Parameter = str | int | bool | datetime | Sequence[str] | None
+LONGEST_ASKED_DELAY = 300.0
+"""The most seconds that a `Retry-After` is heeded."""
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +48,26 @@ log = logging.getLogger(__name__)
 class ExchangeError(Exception):
     """The exchange refused, could not be reached, or answered in a way that must not be taken for data.
 
-    `status` is None when there was no usable answer; `code` and `message` are the exchange's words where it sent some.
+    `status` is None when there was no usable answer; `code` and `message` are the exchange's words where it sent some;
+    `retry_after` is for how many seconds it does not want to be asked again, 0 when it named none.
     """
 
-    def __init__(self, status: int | None, code: str, message: str, url: str) -> None:
+    def __init__(self, status: int | None, code: str, message: str, url: str, retry_after: float = 0.0) -> None:
         """Say what failed and where."""
         super().__init__(f"{url}: {status or 'no answer'}: {code}: {message}")
         self.status = status
         self.code = code
         self.message = message
         self.url = url
+        self.retry_after = retry_after
+
+
+class ClientClosedError(ExchangeError):
+    """The client was stopped or closed, before the question or while its answer was awaited."""
+
+    def __init__(self, url: str) -> None:
+        """Say what was not answered."""
+        super().__init__(None, "closed", "the client was closed, nothing is asked any more", url)
 
 
 class _Unread:
@@ -102,115 +106,6 @@ class Answer:
                 raise ExchangeError(self.status, "no_json", str(error), self.url) from error
             object.__setattr__(self, "_document", document)
         return self._document
-
-
-# Which requests a question takes.
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A read below the base URL. `items` names the list in each page of a paged answer; None: there is one answer."""
-
-    path: str
-    params: tuple[tuple[str, str], ...] = ()
-    items: str | None = None
-
-
-def request(path: str, items: str | None = None, /, **params: Parameter) -> Request:
-    """Return a request. None is left out, times become epoch seconds, sequences comma lists.
-
-    Raises:
-        ValueError: a time without a zone; an empty text or list, which the exchange would take for "all".
-    """
-    written = tuple((name, _text(value)) for name, value in params.items() if value is not None)
-    for name, text in written:
-        if not text:
-            raise ValueError(f"{name} is empty, which the exchange would take for all")
-    return Request(path, written, items)
-
-
-def epoch_seconds(moment: Moment, *, up: bool = False) -> int:
-    """Return whole seconds since 1970, rounded down, or up if asked.
-
-    Raises:
-        ValueError: the time carries no zone, so nobody knows when it is.
-    """
-    if isinstance(moment, int):
-        return moment
-    if moment.tzinfo is None:
-        raise ValueError(f"a time without a zone: {moment}")
-    seconds = moment.timestamp()
-    return math.ceil(seconds) if up else math.floor(seconds)
-
-
-def candlestick_windows(start: Moment, end: Moment, period_minutes: int, periods: int) -> Iterator[tuple[int, int]]:
-    """Cut a range into windows of at most so many periods: first and last second, both inclusive, without overlap.
-
-    Raises:
-        ValueError: the range is backwards, or the period is not 1, 60 or 1440 minutes. (Asked in a batch for another
-            period, the exchange would answer an empty list.)
-    """
-    if period_minutes not in {1, 60, 1440}:
-        raise ValueError(f"candles have 1, 60 or 1440 minutes, not {period_minutes}")
-    first, last = epoch_seconds(start, up=True), epoch_seconds(end)
-    if last < first:
-        raise ValueError(f"a range that ends before it starts: {start} to {end}")
-    width = periods * period_minutes * 60
-    return ((begin, min(begin + width - 1, last)) for begin in range(first, last + 1, width))
-
-
-def candlestick_requests(path: str, start: Moment, end: Moment, period_minutes: int) -> Iterator[Request]:
-    """Return the requests for the candles of one market whose period ends within [start, end]."""
-    # One period less than allowed: how the exchange rounds a range is not documented.
-    windows = candlestick_windows(start, end, period_minutes, MAX_PERIODS - 1)
-    return (request(path, start_ts=first, end_ts=last, period_interval=period_minutes) for first, last in windows)
-
-
-def batch_candlestick_requests(tickers: Sequence[str], start: Moment, end: Moment, period_minutes: int) -> Iterator[Request]:
-    """Return the requests for the candles of many markets: at most 100 markets and 10,000 candles each."""
-    candlestick_windows(start, end, period_minutes, 1)  # what cannot be is refused here, not at the first answer
-    return (
-        request("/markets/candlesticks", market_tickers=some, start_ts=first, end_ts=last, period_interval=period_minutes)
-        for some in chunks(tickers, MAX_BATCH_TICKERS)
-        for first, last in candlestick_windows(start, end, period_minutes, _batch_periods(len(some)))
-    )
-
-
-def _batch_periods(tickers: int) -> int:
-    return min(MAX_PERIODS, MAX_BATCH_CANDLES // tickers) - 1
-
-
-def orderbook_requests(tickers: Sequence[str], depth: int | None = None) -> Iterator[Request]:
-    """Return the requests for many order books. Here tickers are repeated: a comma list answers one empty book."""
-    for some in chunks(tickers, MAX_BATCH_TICKERS):
-        named = tuple(("tickers", ticker) for ticker in some)
-        yield Request("/markets/orderbooks", named + request("", depth=depth).params)
-
-
-def chunks(tickers: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Cut a list into pieces of at most `size`."""
-    return (tickers[begin : begin + size] for begin in range(0, len(tickers), size))
-
-
-def segment(ticker: str) -> str:
-    """Return a ticker as a part of a path.
-
-    Raises:
-        ValueError: it is empty; the path would mean something else.
-    """
-    if not ticker:
-        raise ValueError("an empty ticker")
-    return quote(ticker, safe="")
-
-
-def _text(value: Parameter) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return str(epoch_seconds(value))
-    if isinstance(value, str | int):
-        return str(value)
-    return ",".join(value or ())
 
 
 # When something went wrong.
@@ -275,16 +170,25 @@ class TokenBucket:
         self._tokens = min(self._limit.burst, self._tokens + rested)
 
 
-def retry_delay(attempt: int, chance: float) -> float:
+def retry_delay(attempt: int, chance: float, asked: float = 0.0) -> float:
     """Return the seconds to wait after failed attempt 0, 1, …: exponential with full jitter, `chance` being 0 to 1.
 
-    The exchange names no time to wait (its 429 has no Retry-After).
+    Not less than was `asked`, up to LONGEST_ASKED_DELAY. (The exchange's own 429 names no time; what stands before it may.)
     """
-    return chance * min(LONGEST_DELAY, FIRST_DELAY * 2.0**attempt)
+    return max(chance * min(LONGEST_DELAY, FIRST_DELAY * 2.0**attempt), min(asked, LONGEST_ASKED_DELAY))
 
 
-def refusal(answer: Answer) -> ExchangeError:
-    """Return what a failed answer says: its error object, its error text (429), or the head of whatever else it is."""
+def retry_after(header: str | None) -> float:
+    """Return the seconds that a `Retry-After` asks for; 0 without one, and for a date, which would need clocks that agree."""
+    header = (header or "").strip()
+    return float(header) if header.isascii() and header.isdecimal() and len(header) < 9 else 0.0
+
+
+def refusal(answer: Answer, asked: float = 0.0) -> ExchangeError:
+    """Return what a failed answer says: its error object, its error text (429), or the head of whatever else it is.
+
+    `asked` is for how many seconds it asks to be left alone.
+    """
     code, message = "", answer.body[:200].decode(errors="replace")
     try:
         error = json.loads(answer.body).get("error")
@@ -296,7 +200,7 @@ def refusal(answer: Answer) -> ExchangeError:
         code = str(error.get("code") or "")
         message = ": ".join(str(error[name]) for name in ("message", "details") if error.get(name))
     code = code or ("too_many_requests" if answer.status == 429 else f"http_{answer.status}")
-    return ExchangeError(answer.status, code, message, answer.url)
+    return ExchangeError(answer.status, code, message, answer.url, asked)
 
 
 _NAMED_BY = {"ticker": ("ticker", "market_ticker"), "tickers": ("ticker",), "series_ticker": ("series_ticker",),
@@ -319,13 +223,13 @@ def stray_row(question: Request, items: Sequence[Any]) -> str | None:
 
 
 class Paging:
-    """The next page of a question, and whether paging still makes sense; no I/O.
+    """The next request of a question, and whether asking on still makes sense; no I/O.
 
-    `upcoming` is the request to make, None after the last page.
+    `upcoming` is the request to make, None after the last answer.
     """
 
     def __init__(self, first: Request, max_pages: int = MAX_PAGES) -> None:
-        """Begin with the request of the first page, which names its `items`."""
+        """Begin with the question itself."""
         self.upcoming: Request | None = first
         self._first = first
         self._seen: set[str] = set()
@@ -333,13 +237,20 @@ class Paging:
         self._left = max_pages
 
     def turn(self, answer: Answer) -> None:
-        """Read where the next page is.
+        """Read what is to be asked next.
 
         Raises:
-            ExchangeError: no list where it should be, a cursor that came before, or pages without end.
+            ExchangeError: no list where it should be, a cursor that came before, pages without end, or a range cut to nothing.
         """
+        asked, self.upcoming = self.upcoming, None
+        if self._first.items is not None:
+            self.upcoming = self._next_page(answer, self._first.items)
+        elif self._first.cut is not None and asked is not None:
+            self.upcoming = self._rest(answer, asked, self._first.cut)
+
+    def _next_page(self, answer: Answer, name: str) -> Request | None:
         document = answer.document
-        items, name = None, self._first.items or ""
+        items = None
         if isinstance(document, dict) and name in document:
             items = [] if document[name] is None else document[name]
         if not isinstance(items, list):
@@ -348,8 +259,7 @@ class Paging:
             raise ExchangeError(answer.status, "filter_ignored", stray, answer.url)
         cursor = document.get("cursor") or ""
         if not cursor:
-            self.upcoming = None
-            return
+            return None
         self._left -= 1
         self._empty = 0 if items else self._empty + 1
         if cursor in self._seen:
@@ -358,24 +268,74 @@ class Paging:
             message = f"no end after {len(self._seen) + 1} pages, the last {self._empty} of them empty"
             raise ExchangeError(answer.status, "endless_pages", message, answer.url)
         self._seen.add(cursor)
-        kept = tuple(pair for pair in self._first.params if pair[0] != "cursor")
-        self.upcoming = replace(self._first, params=(*kept, ("cursor", cursor)))
+        return _with(self._first, "cursor", cursor)
+
+    def _rest(self, answer: Answer, asked: Request, name: str) -> Request | None:
+        first, last = (int(dict(asked.params)[bound]) for bound in ("start_ts", "end_ts"))
+        document = answer.document
+        reached = document.get(name, last) if isinstance(document, dict) else None
+        if not isinstance(reached, int) or reached < first:
+            raise ExchangeError(answer.status, "no_progress", f"a range cut at {reached}", answer.url)
+        return _with(asked, "start_ts", str(reached + 1)) if reached < last else None
 
 
-class ExchangeClient:
-    """Reads the public endpoints of the exchange, real or simulated. May be shared between threads.
+def _with(question: Request, name: str, value: str) -> Request:
+    kept = tuple(pair for pair in question.params if pair[0] != name)
+    return replace(question, params=(*kept, (name, value)))
 
-    Methods that may take several requests return iterators: a page is asked for when the one before has been taken. All
-    raise `ExchangeError`; what can pass (429, 5xx, broken connections) is tried again first.
+
+class Walk:
+    """The requests of several questions in order, all pages of each; no I/O. Each wants its answer by `turn` before the next."""
+
+    def __init__(self, questions: Iterable[Request], max_pages: int | None, on_cut: Callable[[Request], object]) -> None:
+        """Begin before the first question; see `ExchangeClient.fetch`."""
+        self._questions = questions
+        self._max_pages = max_pages
+        self._on_cut = on_cut
+        self._paging: Paging | None = None
+
+    def __iter__(self) -> Iterator[Request]:
+        """Yield the requests."""
+        for question in self._questions:
+            self._paging = Paging(question)
+            pages = 0
+            while self._paging.upcoming is not None:
+                if pages == self._max_pages:
+                    self._on_cut(question)
+                    break
+                pages += 1
+                yield self._paging.upcoming
+
+    def turn(self, answer: Answer) -> Answer:
+        """Take in the answer to the last request, and return it.
+
+        Raises:
+            ExchangeError: it is not what was asked for; see `Paging.turn`.
+        """
+        if self._paging is None:
+            raise ValueError("an answer to nothing")
+        self._paging.turn(answer)
+        return answer
+
+
+class AsyncExchangeClient(Endpoints[Coroutine[Any, Any, Answer], AsyncGenerator[Answer, None]]):
+    """Reads the public endpoints of the exchange, real or simulated, in one event loop of asyncio. May be shared between its tasks.
+
+    Methods that may take several requests return asynchronous iterators: a page is asked for when the one before has been taken.
+    All raise `ExchangeError`; what can pass (429, 5xx, broken connections) is tried again first. A task that is cancelled leaves
+    nothing behind.
 
     Args:
         base_url: up to and with `/trade-api/v2`.
         timeout: seconds for connecting, and between two pieces of an answer.
+        answer_within: seconds for one answer as a whole, however slowly it dribbles in.
         max_retries: further attempts after the first.
         limit: how fast requests may go; None for as fast as answers come.
         auth: signs requests (kalshidb.exchange.signing); None for the public endpoints.
         transport: what httpx sends with, for tests.
         clock, sleep, chance: time in seconds, waiting, and the jitter from 0 to 1, for tests.
+
+    `stopped` is whether nothing is asked any more.
     """
 
     def __init__(
@@ -383,24 +343,27 @@ class ExchangeClient:
         base_url: str = BASE_URL,
         *,
         timeout: float = 30.0,
+        answer_within: float = 300.0,
         max_retries: int = 6,
         limit: RateLimit | None = KEYLESS,
         auth: httpx.Auth | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is sent before the first question."""
         self.base_url = base_url.rstrip("/")
         self.limit = limit
         self._bucket = None if limit is None else TokenBucket(limit, clock())
+        self._answer_within = answer_within
         self._max_retries = max_retries
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._pace = threading.Lock()
-        self._http = httpx.Client(
+        self.stopped = False
+        self._under_way: set[asyncio.Timeout] = set()
+        self._http = httpx.AsyncClient(
             headers={"User-Agent": f"kalshidb/{__version__}", "Accept": "application/json"},
             timeout=timeout,
             auth=auth,
@@ -409,9 +372,165 @@ class ExchangeClient:
             mounts={"all://127.0.0.1": None, "all://localhost": None},
         )
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """End what is under way, and ask nothing any more: questions raise ClientClosedError, also those that wait for their turn."""
+        self.stopped = True
+        for waiting in self._under_way:
+            if not waiting.expired():
+                waiting.reschedule(0.0)  # long ago
+
+    async def aclose(self) -> None:
+        """Stop, and close the connections. Twice is harmless."""
+        self.stop()
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the client; `async with` closes it."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Close the connections."""
-        self._http.close()
+        await self.aclose()
+
+    def _one(self, question: Request) -> Coroutine[Any, Any, Answer]:
+        return self.send(question)
+
+    def _many(self, questions: Iterable[Request]) -> AsyncGenerator[Answer, None]:
+        return self.fetch(questions)
+
+    async def fetch(
+        self, questions: Iterable[Request], *, max_pages: int | None = None, on_cut: Callable[[Request], object] = lambda _: None
+    ) -> AsyncGenerator[Answer, None]:
+        """Return the answers to requests in order, all pages of each; as `ExchangeClient.fetch`."""
+        walk = Walk(questions, max_pages, on_cut)
+        for asked in walk:
+            yield walk.turn(await self.send(asked))
+
+    async def send(self, question: Request) -> Answer:
+        """Return the answer to one request, trying again what can pass.
+
+        Raises:
+            ExchangeError: refused, or still failing after all retries; then the last failure.
+        """
+        url = f"{self.base_url}{question.path}"
+        if self.stopped:
+            raise ClientClosedError(url)
+        until_stopped = asyncio.timeout(None)
+        self._under_way.add(until_stopped)
+        try:
+            async with until_stopped:
+                return await self._insist(question, url)
+        except TimeoutError:
+            raise ClientClosedError(url) from None
+        finally:
+            self._under_way.discard(until_stopped)
+
+    async def _insist(self, question: Request, url: str) -> Answer:
+        attempt = 0
+        while True:
+            failure = await self._attempt(question, url)
+            if isinstance(failure, Answer):
+                return failure
+            passing = failure.status is None or is_passing(failure.status)
+            if not passing or attempt >= self._max_retries:
+                raise failure
+            delay = retry_delay(attempt, self._chance(), failure.retry_after)
+            log.info("%s failed (%s), attempt %d; again in %.1f s", question.path, failure.code, attempt + 1, delay)
+            if failure.status == 429 and self._bucket is not None:
+                self._bucket.drain(self._clock(), delay)  # too much was asked by all together, so all of them pause
+            await self._sleep(delay)
+            attempt += 1
+
+    async def _attempt(self, question: Request, url: str) -> Answer | ExchangeError:
+        if self._bucket is not None and (pause := self._bucket.take(self._clock())):
+            await self._sleep(pause)
+        try:
+            async with asyncio.timeout(self._answer_within):
+                response = await self._http.get(url, params=question.params)
+        except TimeoutError:
+            return ExchangeError(None, "too_slow", f"no whole answer within {self._answer_within:g} s", url)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+                raise ExchangeError(None, "bad_request", str(error), url) from error
+            failure = ExchangeError(None, type(error).__name__, str(error) or "connection failed", url)
+            failure.__cause__ = error
+            return failure
+        arrived = datetime.now(UTC)
+        answer = Answer(url, _joined(question.params), response.status_code, response.content, arrived)
+        return answer if response.is_success else refusal(answer, retry_after(response.headers.get("Retry-After")))
+
+
+class ExchangeClient(Endpoints[Answer, Iterator[Answer]]):
+    """`AsyncExchangeClient` for threads, of which any number may share it: the same questions, answered before they return.
+
+    Methods that may take several requests return iterators: a page is asked for when the one before has been taken. All
+    raise `ExchangeError`; what can pass (429, 5xx, broken connections) is tried again first. It asks in an event loop of
+    its own, in a thread that begins with the first question and ends with `close`.
+
+    Args:
+        base_url: up to and with `/trade-api/v2`.
+        timeout: seconds for connecting, and between two pieces of an answer.
+        answer_within: seconds for one answer as a whole, however slowly it dribbles in.
+        max_retries: further attempts after the first.
+        limit: how fast requests may go; None for as fast as answers come.
+        auth: signs requests (kalshidb.exchange.signing); None for the public endpoints.
+        transport: what httpx sends with, for tests.
+        clock, chance: time in seconds, and the jitter from 0 to 1, for tests.
+        sleep: waiting, for tests; whoever else asks meanwhile waits too.
+    """
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        *,
+        timeout: float = 30.0,
+        answer_within: float = 300.0,
+        max_retries: int = 6,
+        limit: RateLimit | None = KEYLESS,
+        auth: httpx.Auth | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare; nothing is sent before the first question."""
+        self._client = AsyncExchangeClient(
+            base_url,
+            timeout=timeout,
+            answer_within=answer_within,
+            max_retries=max_retries,
+            limit=limit,
+            auth=auth,
+            transport=transport,
+            clock=clock,
+            sleep=asyncio.sleep if sleep is None else _awaited(sleep),
+            chance=chance,
+        )
+        self.base_url = self._client.base_url
+        self.limit = limit
+        # Reentrant: a signal may come while a question is being handed over, and its handler may close.
+        self._handing_over = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = asyncio.Event()
+
+    def stop(self) -> None:
+        """Make every question raise ClientClosedError, at once also where an answer is awaited; for signal handlers, waits for nothing."""
+        self._client.stopped = True
+        if self._loop is not None:
+            _hand_over(self._loop, self._client.stop)
+
+    def close(self) -> None:
+        """Stop, and close the connections; nothing is left when it returns. Twice is harmless."""
+        self.stop()
+        with self._handing_over:
+            thread, self._thread = self._thread, None
+            if self._loop is not None:
+                _hand_over(self._loop, self._closed.set)
+        if thread is not None:
+            thread.join()
 
     def __enter__(self) -> Self:
         """Return the client; `with` closes it."""
@@ -421,19 +540,11 @@ class ExchangeClient:
         """Close the connections."""
         self.close()
 
-    # Any path.
+    def _one(self, question: Request) -> Answer:
+        return self.send(question)
 
-    def get(self, path: str, **params: Parameter) -> Answer:
-        """Return the answer to one read, such as `get("/markets", status="open")`."""
-        return self.send(request(path, **params))
-
-    def pages(self, path: str, *, items: str, **params: Parameter) -> Iterator[Answer]:
-        """Return every page of a list; `items` is its name in the document, such as `markets`.
-
-        A cursor that comes twice, pages without end and a page without the list are errors: an incomplete list never
-        looks like a complete one.
-        """
-        return self.fetch([request(path, items, **params)])
+    def _many(self, questions: Iterable[Request]) -> Iterator[Answer]:
+        return self.fetch(questions)
 
     def fetch(
         self, questions: Iterable[Request], *, max_pages: int | None = None, on_cut: Callable[[Request], object] = lambda _: None
@@ -449,19 +560,9 @@ class ExchangeClient:
             ExchangeError: also where a row is not what was asked for (`filter_ignored`): the exchange answers some filters
                 that it does not know with everything.
         """
-        for question in questions:
-            if question.items is None:
-                yield self.send(question)
-                continue
-            paging, pages = Paging(question), 0
-            while paging.upcoming is not None:
-                if pages == max_pages:
-                    on_cut(question)
-                    break
-                answer = self.send(paging.upcoming)
-                pages += 1
-                paging.turn(answer)
-                yield answer
+        walk = Walk(questions, max_pages, on_cut)
+        for asked in walk:
+            yield walk.turn(self.send(asked))
 
     def send(self, question: Request) -> Answer:
         """Return the answer to one request, trying again what can pass.
@@ -469,211 +570,50 @@ class ExchangeClient:
         Raises:
             ExchangeError: refused, or still failing after all retries; then the last failure.
         """
-        attempt = 0
-        while True:
-            failure = self._attempt(question)
-            if isinstance(failure, Answer):
-                return failure
-            passing = failure.status is None or is_passing(failure.status)
-            if not passing or attempt >= self._max_retries:
-                raise failure
-            delay = retry_delay(attempt, self._chance())
-            log.info("%s failed (%s), attempt %d; again in %.1f s", question.path, failure.code, attempt + 1, delay)
-            if failure.status == 429 and self._bucket is not None:
-                with self._pace:  # too much was asked by all threads together, so all of them pause
-                    self._bucket.drain(self._clock(), delay)
-            self._sleep(delay)
-            attempt += 1
-
-    def _attempt(self, question: Request) -> Answer | ExchangeError:
-        self._wait_for_turn()
-        url = f"{self.base_url}{question.path}"
+        asked = self._client.send(question)
         try:
-            response = self._http.get(url, params=question.params)
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-                raise ExchangeError(None, "bad_request", str(error), url) from error
-            failure = ExchangeError(None, type(error).__name__, str(error) or "connection failed", url)
-            failure.__cause__ = error
-            return failure
-        arrived = datetime.now(UTC)
-        answer = Answer(url, _joined(question.params), response.status_code, response.content, arrived)
-        return answer if response.is_success else refusal(answer)
+            with self._handing_over:
+                awaited = asyncio.run_coroutine_threadsafe(asked, self._running_loop())
+        except RuntimeError:  # the loop has ended
+            asked.close()
+            raise ClientClosedError(f"{self.base_url}{question.path}") from None
+        try:
+            return awaited.result()
+        except concurrent.futures.CancelledError:
+            raise ClientClosedError(f"{self.base_url}{question.path}") from None
+        except BaseException:
+            awaited.cancel()  # Ctrl-C: nobody waits for the answer any more
+            raise
 
-    def _wait_for_turn(self) -> None:
-        if self._bucket is None:
-            return
-        with self._pace:
-            pause = self._bucket.take(self._clock())
-        if pause:
-            self._sleep(pause)
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that asks; the first question begins it."""
+        if self._client.stopped:
+            raise RuntimeError("nobody asks any more")
+        if self._loop is None:
+            begun: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+            self._thread = threading.Thread(target=lambda: asyncio.run(self._ask(begun)), name="asking the exchange", daemon=True)
+            self._thread.start()
+            self._loop = begun.result()
+        return self._loop
 
-    # The exchange, series and events.
+    async def _ask(self, begun: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+        async with self._client:
+            begun.set_result(asyncio.get_running_loop())
+            await self._closed.wait()
 
-    def status(self) -> Answer:
-        """Return whether the exchange is open: `exchange_active`, `trading_active`."""
-        return self.get("/exchange/status")
 
-    def historical_cutoff(self) -> Answer:
-        """Return the times before which markets and trades are only in the historical tier; they move on every day."""
-        return self.get("/historical/cutoff")
+def _hand_over(loop: asyncio.AbstractEventLoop, do: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(do)
+    except RuntimeError:  # it has ended: there is nobody left to tell
+        return
 
-    def series_list(self, *, category: str | None = None, tags: Sequence[str] | None = None) -> Iterator[Answer]:
-        """Return all series, in one answer of several megabytes."""
-        return self.fetch([request("/series", category=category, tags=tags)])
 
-    def series(self, ticker: str) -> Answer:
-        """Return one series."""
-        return self.get(f"/series/{segment(ticker)}")
+def _awaited(sleep: Callable[[float], None]) -> Callable[[float], Awaitable[None]]:
+    async def pause(seconds: float) -> None:
+        sleep(seconds)
 
-    def events(
-        self, *, status: str | None = None, series_ticker: str | None = None, with_nested_markets: bool = False
-    ) -> Iterator[Answer]:
-        """Return events of both tiers, 200 a page; nested markets only of the live tier.
-
-        `status` is `unopened`, `open`, `closed` or `settled`. Multivariate events are not among them.
-        """
-        return self.pages(
-            "/events",
-            items="events",
-            limit=EVENT_PAGE_SIZE,
-            status=status,
-            series_ticker=series_ticker,
-            with_nested_markets=with_nested_markets,
-        )
-
-    def event(self, ticker: str, *, with_nested_markets: bool = False) -> Answer:
-        """Return one event; its markets are beside it, or within if asked."""
-        return self.get(f"/events/{segment(ticker)}", with_nested_markets=with_nested_markets)
-
-    # Markets.
-
-    def markets(
-        self,
-        *,
-        status: str | None = None,
-        series_ticker: str | None = None,
-        event_ticker: str | None = None,
-        min_close: Moment | None = None,
-        max_close: Moment | None = None,
-        mve_filter: str | None = "exclude",
-    ) -> Iterator[Answer]:
-        """Return markets of the live tier, 1,000 a page; `markets_named` asks for single ones.
-
-        `status` is a word of the filter (`unopened`, `open`, `paused`, `closed`, `settled`), not of the market object.
-        Multivariate combinations, most of all open markets, are left out unless `mve_filter` is None or `only`.
-        """
-        return self.pages(
-            "/markets",
-            items="markets",
-            limit=PAGE_SIZE,
-            status=status,
-            series_ticker=series_ticker,
-            event_ticker=event_ticker,
-            min_close_ts=None if min_close is None else epoch_seconds(min_close),
-            max_close_ts=None if max_close is None else epoch_seconds(max_close, up=True),
-            mve_filter=mve_filter,
-        )
-
-    def markets_named(self, tickers: Sequence[str], *, historical: bool = False) -> Iterator[Answer]:
-        """Return the markets of these tickers that are in the tier; the exchange leaves out the others silently."""
-        path = "/historical/markets" if historical else "/markets"
-        return self.fetch(request(path, "markets", limit=PAGE_SIZE, tickers=some) for some in chunks(tickers, MAX_LISTED_TICKERS))
-
-    def market(self, ticker: str) -> Answer:
-        """Return one market of the live tier; 404 if it is historical."""
-        return self.get(f"/markets/{segment(ticker)}")
-
-    def historical_markets(self, *, series_ticker: str | None = None, event_ticker: str | None = None) -> Iterator[Answer]:
-        """Return markets of the historical tier, 1,000 a page; one filter or none, and none by time."""
-        return self.pages(
-            "/historical/markets",
-            items="markets",
-            limit=PAGE_SIZE,
-            series_ticker=series_ticker,
-            event_ticker=event_ticker,
-        )
-
-    def historical_market(self, ticker: str) -> Answer:
-        """Return one market of the historical tier; 404 if it is live."""
-        return self.get(f"/historical/markets/{segment(ticker)}")
-
-    # Candles. Those whose period ends within [start, end]; the last of a market ends one period after its close.
-
-    def candlesticks(
-        self, series_ticker: str, market_ticker: str, start: Moment, end: Moment, period_minutes: int
-    ) -> Iterator[Answer]:
-        """Return the candles of one live market, in as many windows as the limit of 5,000 periods asks for.
-
-        Periods without a trade or a move of the quote have no candle. ValueError: a range or period that cannot be.
-        """
-        path = f"/series/{segment(series_ticker)}/markets/{segment(market_ticker)}/candlesticks"
-        return self.fetch(candlestick_requests(path, start, end, period_minutes))
-
-    def historical_candlesticks(self, market_ticker: str, start: Moment, end: Moment, period_minutes: int) -> Iterator[Answer]:
-        """Return the candles of one historical market; its fields have other names than those of a live one."""
-        path = f"/historical/markets/{segment(market_ticker)}/candlesticks"
-        return self.fetch(candlestick_requests(path, start, end, period_minutes))
-
-    def candlesticks_batch(
-        self, market_tickers: Sequence[str], start: Moment, end: Moment, period_minutes: int
-    ) -> Iterator[Answer]:
-        """Return the candles of many live markets, cut by tickers and windows to 100 markets and 10,000 candles."""
-        return self.fetch(batch_candlestick_requests(market_tickers, start, end, period_minutes))
-
-    def event_candlesticks(
-        self, series_ticker: str, event_ticker: str, start: Moment, end: Moment, period_minutes: int
-    ) -> Iterator[Answer]:
-        """Return the candles of all live markets of an event: parallel lists of tickers and candles.
-
-        The exchange cuts a long range and says where; the rest is asked for until the end is reached.
-        """
-        path = f"/series/{segment(series_ticker)}/events/{segment(event_ticker)}/candlesticks"
-        ((first, last),) = candlestick_windows(start, end, period_minutes, 10**9)
-        return self._event_candlesticks(path, first, last, period_minutes)
-
-    def _event_candlesticks(self, path: str, first: int, last: int, period_minutes: int) -> Iterator[Answer]:
-        while first <= last:
-            answer = self.get(path, start_ts=first, end_ts=last, period_interval=period_minutes)
-            reached = answer.document.get("adjusted_end_ts", last)
-            if not isinstance(reached, int) or reached < first:
-                raise ExchangeError(answer.status, "no_progress", f"a range cut at {reached}", answer.url)
-            yield answer
-            first = reached + 1
-
-    # Trades and order books.
-
-    def trades(self, ticker: str | None = None, *, start: Moment | None = None, end: Moment | None = None) -> Iterator[Answer]:
-        """Return the trades of the live tier, newest first, 1,000 a page: at least all with start <= time < end.
-
-        The exchange compares whole seconds and leaves out the bounds, so up to a second more comes on both sides.
-        Trades are told apart by `trade_id` alone.
-        """
-        return self._trades("/markets/trades", ticker, start, end)
-
-    def historical_trades(
-        self, ticker: str | None = None, *, start: Moment | None = None, end: Moment | None = None
-    ) -> Iterator[Answer]:
-        """Return the trades from before the cutoff, as `trades` does; also those of markets that are still live."""
-        return self._trades("/historical/trades", ticker, start, end)
-
-    def _trades(self, path: str, ticker: str | None, start: Moment | None, end: Moment | None) -> Iterator[Answer]:
-        return self.pages(
-            path,
-            items="trades",
-            limit=PAGE_SIZE,
-            ticker=ticker,
-            min_ts=None if start is None else epoch_seconds(start) - 1,
-            max_ts=None if end is None else epoch_seconds(end, up=True),
-        )
-
-    def orderbook(self, ticker: str, *, depth: int | None = None) -> Answer:
-        """Return the bids of both sides of one market, the `depth` best (None: all). Past books cannot be asked for."""
-        return self.get(f"/markets/{segment(ticker)}/orderbook", depth=depth)
-
-    def orderbooks(self, tickers: Sequence[str], *, depth: int | None = None) -> Iterator[Answer]:
-        """Return the order books of many markets, 100 an answer."""
-        return self.fetch(orderbook_requests(tickers, depth))
+    return pause
 
 
 def _joined(params: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -16,15 +16,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from kalshidb.exchange.client import (
-    MAX_BATCH_CANDLES,
-    MAX_BATCH_TICKERS,
-    MAX_PERIODS,
-    Answer,
-    ExchangeClient,
-    ExchangeError,
-    chunks,
-)
+from kalshidb.exchange.client import Answer, ExchangeClient, ExchangeError
+from kalshidb.exchange.questions import MAX_BATCH_TICKERS, batch_periods, chunks
 from kalshidb.exchange.recognise import Hints
 from kalshidb.exchange.scalars import WireValueError, epoch_seconds, moment
 from kalshidb.ingest.intake import Intake, Report
@@ -44,7 +37,6 @@ STILL_FORMING = timedelta(minutes=1)
 """How long after its end a candlestick may still change."""
 AROUND_CUTOFF = timedelta(days=1)
 """How far from the tiers' border both are asked: it moves while we ask."""
-_PERIODS_A_REQUEST = MAX_PERIODS - 1  # one less than allowed: how the exchange rounds a range is not documented
 
 
 class BackfillError(ValueError):
@@ -225,8 +217,7 @@ def windows_of(piece: Piece, scope: BackfillScope, width: Width | None = None) -
                 yield from _cut((ticker,), start, end, lambda: width.now)
             continue
         for some in chunks(tickers, MAX_BATCH_TICKERS):
-            periods = min(_PERIODS_A_REQUEST, MAX_BATCH_CANDLES // len(some) - 1)
-            most = timedelta(minutes=periods * scope.period_minutes)
+            most = timedelta(minutes=batch_periods(len(some)) * scope.period_minutes)
             yield from _cut(tuple(some), start, end, lambda: most)  # noqa: B023  (used up before it changes)
 
 

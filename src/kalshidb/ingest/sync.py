@@ -8,19 +8,11 @@ time. Everything may be repeated and stopped at any moment.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
-from kalshidb.exchange.client import (
-    EVENT_PAGE_SIZE,
-    MAX_LISTED_TICKERS,
-    PAGE_SIZE,
-    ExchangeClient,
-    ExchangeError,
-    Request,
-    chunks,
-    request,
-    segment,
-)
+from kalshidb.exchange.client import ExchangeClient, ExchangeError
+from kalshidb.exchange.questions import MAX_LISTED_TICKERS, REQUESTS, Request, chunks
 from kalshidb.ingest.intake import Door
 from kalshidb.ingest.pull import take
 from kalshidb.queries import catalog
@@ -115,7 +107,7 @@ def sync_markets(
         pass
     if scope.historical:
         on_step("historical markets")
-        for _ in walk(_historical_questions(few), "markets", in_events):
+        for _ in walk(chain.from_iterable(REQUESTS.historical_markets(series_ticker=one) for one in few), "markets", in_events):
             pass
 
     if set(UNSETTLED) <= set(scope.statuses) and intake.report.cut is None:
@@ -134,7 +126,7 @@ def sync_markets(
     intake.flush()
     on_step("events of those")
     for stub in intake.ask(lambda conn: catalog.stub_events_of_markets(conn, retrieved_since=begun)) or ():
-        _ask_if_there(walk, Request(f"/events/{segment(stub.event_ticker)}"), "event")
+        _ask_if_there(walk, REQUESTS.event(stub.event_ticker), "event")
 
 
 Walk = Callable[..., Iterator[Any]]
@@ -145,7 +137,7 @@ def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
     if scope.series:
         chosen = set()
         for ticker in scope.series:
-            found = _ask_if_there(walk, Request(f"/series/{segment(ticker)}"), "series")
+            found = _ask_if_there(walk, REQUESTS.series(ticker), "series")
             if not found:
                 raise SyncError(f"the exchange has no series {ticker!r}; `kalshidb sync-markets` without --series lists all")
             chosen |= {str(series["ticker"]) for series in found}
@@ -153,12 +145,12 @@ def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
             raise SyncError("a choice of series and one of categories exclude each other")
         return chosen
     if not scope.categories:
-        for _ in walk([Request("/series")], "series"):
+        for _ in walk(REQUESTS.series_list(), "series"):
             pass
         return None
     chosen = set()
     for category in scope.categories:
-        found = [str(series["ticker"]) for series in walk([request("/series", category=category)], "series")]
+        found = [str(series["ticker"]) for series in walk(REQUESTS.series_list(category=category), "series")]
         if not found:
             raise SyncError(f"the exchange has no series of category {category!r}")
         chosen |= set(found)
@@ -168,31 +160,22 @@ def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
 def _event_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:
     for status in dict.fromkeys(_OF_EVENTS[word] for word in scope.statuses):
         for series in few:
-            yield request("/events", "events", limit=EVENT_PAGE_SIZE, status=status, series_ticker=series)
+            yield from REQUESTS.events(status=status, series_ticker=series)
 
 
 def _market_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:
-    combos = None if scope.with_combos else "exclude"
     for status in scope.statuses:
         for series in few:
-            yield request("/markets", "markets", limit=PAGE_SIZE, status=status, series_ticker=series, mve_filter=combos)
-
-
-def _historical_questions(few: Sequence[str | None]) -> Iterator[Request]:
-    for series in few:
-        yield request("/historical/markets", "markets", limit=PAGE_SIZE, series_ticker=series)
+            yield from REQUESTS.markets(status=status, series_ticker=series, mve_filter=None if scope.with_combos else "exclude")
 
 
 def _ask_by_name(walk: Walk, tickers: Sequence[str]) -> None:
     """Take in markets by name from whichever tier has them; the exchange leaves out those that it does not have there."""
     for some in chunks(tickers, MAX_LISTED_TICKERS):
-        live = {
-            market.get("ticker") for market in walk([request("/markets", "markets", limit=PAGE_SIZE, tickers=some)], "markets")
-        }
+        live = {market.get("ticker") for market in walk(REQUESTS.markets_named(some), "markets")}
         moved = [ticker for ticker in some if ticker not in live]
-        if moved:
-            for _ in walk([request("/historical/markets", "markets", limit=PAGE_SIZE, tickers=moved)], "markets"):
-                pass
+        for _ in walk(REQUESTS.markets_named(moved, historical=True), "markets"):
+            pass
 
 
 def _ask_if_there(walk: Walk, question: Request, name: str) -> list[Any]:
