@@ -105,3 +105,9 @@ SELECT lower(gap) AS gap_from, upper(gap) AS gap_until
 FROM known
 CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(:start_ts::timestamptz, :end_ts::timestamptz)) - known.covered) AS gap
 ORDER BY lower(gap);
+
+-- name: tape_end()$
+-- Up to when the tape of all markets together is stored, UTC: the end of the last span that is covered; None when nothing of it is.
+SELECT max(upper(covered)) AS tape_end
+FROM ops.coverage
+WHERE market_ticker = '' AND kind = 'trades' AND period_interval_minutes = 0;

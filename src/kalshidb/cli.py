@@ -21,10 +21,11 @@ import psycopg
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kalshidb import __version__, checks, cli_ingest, cli_migrations, demo, postgres
+from kalshidb import __version__, checks, cli_collect, cli_ingest, cli_migrations, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.backfill import BackfillError
+from kalshidb.ingest.collect import CollectError
 from kalshidb.ingest.intake import FILE, Intake, Report
 from kalshidb.ingest.load import find_files, load_files, shown_path
 from kalshidb.ingest.sync import SyncError
@@ -80,6 +81,7 @@ def _run() -> None:
         MigrationError,
         SyncError,
         BackfillError,
+        CollectError,
     ) as error:
         fail(str(error))
     except OSError as error:
@@ -483,3 +485,4 @@ def generate(
 
 
 cli_ingest.register(app, _address, _print_run)
+cli_collect.register(app, _address)

@@ -101,6 +101,8 @@ class Landing:
         """Why it could not, some time of this run."""
         self.spooled = 0
         """How many arrivals and notes of this run went to the spool."""
+        self.unstored = False
+        """Whether, at the run's end, some of them are still there."""
 
     def __enter__(self) -> Self:
         try:
@@ -125,6 +127,7 @@ class Landing:
                 self._put_aside()
             if self._intake is None and not self._stop():
                 self._look(wait=False)  # perhaps it is back, so that the run does not stay open
+            self.unstored = self._intake is None and self.spooled > 0
             if self._intake is not None:
                 self._end(kind, error, trace)
         finally:

@@ -6,6 +6,8 @@ loads segments holds the folder's lock: they are loaded in order, each by one pr
 """
 
 import fcntl
+import hashlib
+import json
 import os
 import secrets
 import time
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+
+from psycopg.conninfo import conninfo_to_dict
 
 SEGMENT_BYTES = 16 << 20
 """Size at which the next segment is begun; also about how much is loaded between two looks at anything else."""
@@ -32,6 +36,20 @@ class Held:
 
     segments: int
     size: int
+
+
+def folder_for(home: Path, url: str) -> Path:
+    """Return where what a database misses is spooled: a folder of its own, so that two never mix.
+
+    Args:
+        home: the folder of all data.
+        url: the database's address; user and password do not count.
+    """
+    parts = conninfo_to_dict(url)
+    named = {name: str(parts[name]) for name in ("host", "hostaddr", "port", "dbname") if parts.get(name)}
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in named.get("dbname", "default"))
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    return home / "spool" / f"{name}-{digest[:12]}"
 
 
 class Spool:

@@ -63,6 +63,7 @@ def sync_markets(
     *,
     on_step: Callable[[str], object] = lambda _: None,
     on_page: Callable[[int], object] = lambda _: None,
+    on_market: Callable[[Any], object] = lambda _: None,
 ) -> None:
     """Bring the catalogue up to date.
 
@@ -73,6 +74,7 @@ def sync_markets(
         scope: what to synchronise.
         on_step: called with a word on what is being asked for.
         on_page: called after each answer with the number of objects in it.
+        on_market: called with each market that the lists have.
 
     Raises:
         SyncError: a series or category that the exchange does not have.
@@ -103,8 +105,8 @@ def sync_markets(
 
     on_step("markets")
     in_events = (lambda market: market.get("event_ticker") in events) if picked else None
-    for _ in walk(_market_questions(scope, few), "markets", in_events):
-        pass
+    for market in walk(_market_questions(scope, few), "markets", in_events):
+        on_market(market)
     if scope.historical:
         on_step("historical markets")
         for _ in walk(chain.from_iterable(REQUESTS.historical_markets(series_ticker=one) for one in few), "markets", in_events):
