@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0027.quotes-seen-again-checked. Made by `kalshidb generate`; do not edit.
--- inputs 73473bb39070a2574c29b3ee20d7f4654fe65552e1cc38d1ab0b4d5fa51680d9
--- body   ec7c663dc66650354017ace0b2fffbf2b12e3be7732b9945a2a908e53452ab3b
+-- The schema that the migrations make, up to 0029.continuous-books. Made by `kalshidb generate`; do not edit.
+-- inputs 0c121d1da0da02230faa8054787dd15ceaee2c270f5b9e57e9d2ffe6f78a0359
+-- body   817a048022c933d6c2b84f2a47869bf2d0060b21f04d9ec1682eb04444245292
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -1466,7 +1466,7 @@ CREATE TABLE ops.coverage (
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT coverage_pkey PRIMARY KEY (market_ticker, kind, period_interval_minutes),
     CONSTRAINT coverage_covered_check CHECK (NOT isempty(covered)),
-    CONSTRAINT coverage_kind_check CHECK (kind = ANY (ARRAY['candlesticks'::text, 'trades'::text])),
+    CONSTRAINT coverage_kind_check CHECK (kind = ANY (ARRAY['candlesticks'::text, 'trades'::text, 'orderbook'::text])),
     CONSTRAINT coverage_period_interval_minutes_check CHECK (
 CASE kind
     WHEN 'candlesticks'::text THEN period_interval_minutes = ANY (ARRAY[1, 60, 1440])
@@ -1476,9 +1476,9 @@ END)
 
 COMMENT ON TABLE ops.coverage IS 'Of which spans of time everything is stored, by market and kind; from fetches that reached their end, never from the rows.';
 COMMENT ON COLUMN ops.coverage.market_ticker IS 'The market; empty text for all markets together.';
-COMMENT ON COLUMN ops.coverage.kind IS 'candlesticks or trades.';
-COMMENT ON COLUMN ops.coverage.period_interval_minutes IS 'Length of the candlesticks in minutes; 0 for trades.';
-COMMENT ON COLUMN ops.coverage.covered IS 'The spans, half-open, UTC: every candlestick that ends, or trade that happened, within them is stored.';
+COMMENT ON COLUMN ops.coverage.kind IS 'candlesticks, trades or orderbook.';
+COMMENT ON COLUMN ops.coverage.period_interval_minutes IS 'Length of the candlesticks in minutes; 0 for trades and order books.';
+COMMENT ON COLUMN ops.coverage.covered IS 'The spans, half-open, UTC: every candlestick that ends, trade that happened, or change of the order book within them is stored; a span of order books begins with a snapshot.';
 COMMENT ON COLUMN ops.coverage.run_id IS 'The run that added to it last.';
 COMMENT ON COLUMN ops.coverage.updated_at IS 'When it last grew, UTC.';
 
@@ -1490,12 +1490,16 @@ CREATE TABLE ops.ingest_requests (
     http_status integer,
     body_bytes bigint NOT NULL,
     retrieved_at timestamp with time zone NOT NULL,
+    retrieved_until timestamp with time zone,
     CONSTRAINT ingest_requests_pkey PRIMARY KEY (run_id, request_number),
     CONSTRAINT ingest_requests_body_bytes_check CHECK (body_bytes >= 0),
-    CONSTRAINT ingest_requests_request_number_check CHECK (request_number > 0)
+    CONSTRAINT ingest_requests_request_number_check CHECK (request_number > 0),
+    CONSTRAINT ingest_requests_retrieved_until_check CHECK (retrieved_until >= retrieved_at)
 );
 
 CREATE INDEX ingest_requests_retrieved_at_idx ON ops.ingest_requests USING btree (retrieved_at);
+
+CREATE INDEX ingest_requests_span_idx ON ops.ingest_requests USING gist (tstzrange(retrieved_at, retrieved_until, '[]'::text)) WHERE (retrieved_until IS NOT NULL);
 
 COMMENT ON TABLE ops.ingest_requests IS 'One answer that was taken in. A stored row came with the answer of its retrieved_at.';
 COMMENT ON COLUMN ops.ingest_requests.run_id IS 'The run that asked.';
@@ -1504,7 +1508,8 @@ COMMENT ON COLUMN ops.ingest_requests.url IS 'What was asked, without its parame
 COMMENT ON COLUMN ops.ingest_requests.params IS 'The parameters, an object of text.';
 COMMENT ON COLUMN ops.ingest_requests.http_status IS 'Status of the answer; null for a file or a frame of a stream.';
 COMMENT ON COLUMN ops.ingest_requests.body_bytes IS 'Bytes of the answer.';
-COMMENT ON COLUMN ops.ingest_requests.retrieved_at IS 'When the whole answer had arrived, UTC; the retrieved_at of its rows.';
+COMMENT ON COLUMN ops.ingest_requests.retrieved_at IS 'When the whole answer had arrived, UTC; the retrieved_at of its rows. Of a batch of frames or a file: of its first row.';
+COMMENT ON COLUMN ops.ingest_requests.retrieved_until IS 'Of a batch of frames or a file: the retrieved_at of its last row, UTC; null for an answer, whose rows have one moment.';
 
 CREATE TABLE ops.ingest_runs (
     run_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -1597,6 +1602,34 @@ COMMENT ON COLUMN ops.retention_policies.keep_for IS 'Age at which rows may be d
 COMMENT ON COLUMN ops.retention_policies.archive_target IS 'Where rows go that are no longer hot: parquet, or none = they are deleted; null while hot_for is null.';
 COMMENT ON COLUMN ops.retention_policies.reason IS 'Why so long.';
 COMMENT ON COLUMN ops.retention_policies.updated_at IS 'When the policy last changed, UTC.';
+
+CREATE TABLE ops.stream_gaps (
+    found_at timestamp with time zone NOT NULL,
+    channel text NOT NULL,
+    sid bigint NOT NULL,
+    run_id bigint NOT NULL,
+    reason text NOT NULL,
+    last_received_at timestamp with time zone,
+    last_sequence bigint,
+    next_sequence bigint,
+    repaired_at timestamp with time zone,
+    CONSTRAINT stream_gaps_pkey PRIMARY KEY (found_at, channel, sid),
+    CONSTRAINT stream_gaps_last_received_at_check CHECK (last_received_at <= found_at),
+    CONSTRAINT stream_gaps_next_sequence_check CHECK (next_sequence > (last_sequence + 1)),
+    CONSTRAINT stream_gaps_reason_check CHECK (reason = ANY (ARRAY['sequence'::text, 'disconnect'::text, 'silence'::text, 'overflow'::text, 'channel_error'::text])),
+    CONSTRAINT stream_gaps_repaired_at_check CHECK (repaired_at >= found_at)
+);
+
+COMMENT ON TABLE ops.stream_gaps IS 'Where a stream of the exchange broke off, or a number in it was missing: what was sent from last_received_at to repaired_at may not have reached us.';
+COMMENT ON COLUMN ops.stream_gaps.found_at IS 'When the gap was noticed, UTC.';
+COMMENT ON COLUMN ops.stream_gaps.channel IS 'Channel of the subscription: ticker, trade, orderbook_delta ...';
+COMMENT ON COLUMN ops.stream_gaps.sid IS 'The subscription; its number begins anew with each connection.';
+COMMENT ON COLUMN ops.stream_gaps.run_id IS 'The run that listened.';
+COMMENT ON COLUMN ops.stream_gaps.reason IS 'sequence (a number was missing), disconnect, silence (nothing was heard any more), overflow (we were too slow) or channel_error (both: the exchange ended the subscription).';
+COMMENT ON COLUMN ops.stream_gaps.last_received_at IS 'When the last frame before the gap arrived on the connection, UTC; null when there was none.';
+COMMENT ON COLUMN ops.stream_gaps.last_sequence IS 'Number of the last frame before the gap; null in a channel without numbers.';
+COMMENT ON COLUMN ops.stream_gaps.next_sequence IS 'Number of the first frame after it; null when the subscription ended.';
+COMMENT ON COLUMN ops.stream_gaps.repaired_at IS 'When the subscription was whole again, UTC: of order books, a fresh snapshot of each market; of others, its next beginning, and what was missed in between is for backfill and sync-markets. Null while it is not, or when its process died first.';
 
 CREATE TABLE ops.system_health (
     component text NOT NULL,
@@ -3786,6 +3819,7 @@ ALTER TABLE market_data.price_snapshots ADD CONSTRAINT price_snapshots_market_ti
 ALTER TABLE ops.coverage ADD CONSTRAINT coverage_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id);
 ALTER TABLE ops.ingest_requests ADD CONSTRAINT ingest_requests_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id) ON DELETE CASCADE;
 ALTER TABLE ops.rejected_payloads ADD CONSTRAINT rejected_payloads_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id);
+ALTER TABLE ops.stream_gaps ADD CONSTRAINT stream_gaps_run_id_fkey FOREIGN KEY (run_id) REFERENCES ops.ingest_runs(run_id) ON DELETE CASCADE;
 ALTER TABLE research.market_analyses ADD CONSTRAINT market_analyses_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE research.edges ADD CONSTRAINT edges_market_ticker_fkey FOREIGN KEY (market_ticker) REFERENCES catalog.markets(market_ticker) ON DELETE CASCADE;
 ALTER TABLE research.edges ADD CONSTRAINT edges_market_ticker_source_key_valid_to_fkey FOREIGN KEY (market_ticker, source_key, valid_to) REFERENCES research.edges(market_ticker, source_key, valid_from);

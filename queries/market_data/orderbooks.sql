@@ -180,6 +180,155 @@ WHERE market_ticker = :market_ticker
 ORDER BY snapshot_time DESC
 LIMIT 1;
 
+-- name: orderbook_at(market_ticker, moment)^
+-- The order book of a market at a moment, rebuilt from the last whole book and the changes after it; and what is known of it.
+--
+-- status says it: `known` (the stream was heard without a gap up to the moment, or a book was seen at that very moment); `last_seen` (the
+-- book as of an earlier moment, as_of: the last that was polled, or where the stream broke off); `none` (nothing is stored of it
+-- until then: levels, as_of and source are null, and earliest is when the first book after the moment was seen, null when there is none).
+-- A book that is known to be empty has empty lists. Prices in dollars, ascending, the best last; quantities in contracts.
+--
+-- Changes follow their snapshot by the number of the stream and not by a clock, as a snapshot says no time of its own. Numbers and
+-- subscriptions begin anew with each connection, so a snapshot's changes are those with its sid and a larger number that arrived after
+-- it, and before the count began anew.
+-- @one
+WITH asked AS (
+    SELECT :market_ticker::text AS market_ticker, :moment::timestamptz AS moment
+),
+span AS (
+    -- The last span without a gap that had begun; how far into it is asked.
+    SELECT lower(spans.span) AS since, least(upper(spans.span), asked.moment) AS until, spans.span @> asked.moment AS is_known
+    FROM asked
+    JOIN ops.coverage
+        ON coverage.market_ticker = asked.market_ticker AND coverage.kind = 'orderbook' AND coverage.period_interval_minutes = 0
+    CROSS JOIN LATERAL unnest(coverage.covered) AS spans (span)
+    WHERE lower(spans.span) <= asked.moment
+    ORDER BY lower(spans.span) DESC
+    LIMIT 1
+),
+streamed AS (
+    SELECT
+        snapshot.market_ticker, snapshot.snapshot_time, snapshot.retrieved_at, snapshot.sid, snapshot.sequence,
+        snapshot.yes_bid_prices, snapshot.yes_bid_quantities, snapshot.no_bid_prices, snapshot.no_bid_quantities,
+        span.until, span.is_known,
+        -- A change after the snapshot may have an earlier time: the exchange's, not that of its arrival. No clock is off by an hour.
+        snapshot.snapshot_time - interval '1 hour' AS changes_from,
+        CASE WHEN span.is_known THEN span.until + interval '1 microsecond' ELSE span.until END AS changes_until
+    FROM asked
+    CROSS JOIN span
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM market_data.orderbook_snapshots
+        WHERE orderbook_snapshots.market_ticker = asked.market_ticker
+            AND orderbook_snapshots.snapshot_time >= span.since
+            AND orderbook_snapshots.snapshot_time <= span.until
+            AND orderbook_snapshots.source = 'websocket'
+            AND orderbook_snapshots.sequence IS NOT NULL
+        ORDER BY orderbook_snapshots.snapshot_time DESC
+        LIMIT 1
+    ) AS snapshot
+),
+seen AS (
+    -- The last whole book, however it came.
+    SELECT snapshot.*
+    FROM asked
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM market_data.orderbook_snapshots
+        WHERE orderbook_snapshots.market_ticker = asked.market_ticker AND orderbook_snapshots.snapshot_time <= asked.moment
+        ORDER BY orderbook_snapshots.snapshot_time DESC
+        LIMIT 1
+    ) AS snapshot
+),
+following AS (
+    -- When the stream began to count anew: what arrived since does not follow this snapshot. A later snapshot within the same count
+    -- ends nothing: what it says is in the changes, too.
+    SELECT min(snapshot.retrieved_at) AS arrived_at
+    FROM streamed
+    CROSS JOIN LATERAL (
+        SELECT orderbook_snapshots.retrieved_at
+        FROM market_data.orderbook_snapshots
+        WHERE orderbook_snapshots.market_ticker = streamed.market_ticker
+            AND orderbook_snapshots.snapshot_time > streamed.snapshot_time
+            AND orderbook_snapshots.source = 'websocket'
+            AND (orderbook_snapshots.sid <> streamed.sid OR orderbook_snapshots.sequence <= streamed.sequence)
+        ORDER BY orderbook_snapshots.snapshot_time
+        LIMIT 1
+    ) AS snapshot
+),
+changes AS (
+    SELECT deltas.side::text AS side, deltas.price::numeric AS price, deltas.delta
+    FROM streamed
+    CROSS JOIN following
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM market_data.orderbook_deltas
+        WHERE orderbook_deltas.market_ticker = streamed.market_ticker
+            AND orderbook_deltas.delta_time >= streamed.changes_from
+            AND orderbook_deltas.delta_time < streamed.changes_until
+            AND orderbook_deltas.sid = streamed.sid
+            AND orderbook_deltas.sequence > streamed.sequence
+            AND orderbook_deltas.retrieved_at >= streamed.retrieved_at
+    ) AS deltas
+    WHERE following.arrived_at IS NULL OR deltas.retrieved_at < following.arrived_at
+),
+levels AS (
+    SELECT side, price, sum(quantity)::numeric(18, 2) AS quantity
+    FROM (
+        SELECT 'yes' AS side, bids.price, bids.quantity
+        FROM streamed
+        CROSS JOIN LATERAL unnest(streamed.yes_bid_prices, streamed.yes_bid_quantities) AS bids (price, quantity)
+        UNION ALL
+        SELECT 'no', bids.price, bids.quantity
+        FROM streamed
+        CROSS JOIN LATERAL unnest(streamed.no_bid_prices, streamed.no_bid_quantities) AS bids (price, quantity)
+        UNION ALL
+        SELECT side, price, delta FROM changes
+    ) AS counted
+    GROUP BY side, price
+    HAVING sum(quantity) <> 0
+),
+candidates AS (
+    SELECT
+        CASE WHEN streamed.is_known THEN 0 ELSE 1 END AS rank,
+        streamed.until AS as_of,
+        'websocket' AS source,
+        COALESCE((SELECT array_agg(price ORDER BY price) FROM levels WHERE side = 'yes'), '{}')::numeric(7, 6)[] AS yes_bid_prices,
+        COALESCE((SELECT array_agg(quantity ORDER BY price) FROM levels WHERE side = 'yes'), '{}')::numeric(18, 2)[] AS yes_bid_quantities,
+        COALESCE((SELECT array_agg(price ORDER BY price) FROM levels WHERE side = 'no'), '{}')::numeric(7, 6)[] AS no_bid_prices,
+        COALESCE((SELECT array_agg(quantity ORDER BY price) FROM levels WHERE side = 'no'), '{}')::numeric(18, 2)[] AS no_bid_quantities
+    FROM streamed
+    UNION ALL
+    SELECT
+        1, seen.snapshot_time, seen.source::text, seen.yes_bid_prices, seen.yes_bid_quantities, seen.no_bid_prices, seen.no_bid_quantities
+    FROM seen
+),
+best AS (
+    SELECT *
+    FROM candidates
+    ORDER BY rank, as_of DESC
+    LIMIT 1
+)
+SELECT
+    asked.market_ticker,
+    asked.moment,
+    CASE WHEN best.as_of IS NULL THEN 'none' WHEN best.as_of = asked.moment THEN 'known' ELSE 'last_seen' END AS status,
+    best.as_of,
+    best.source,
+    best.yes_bid_prices,
+    best.yes_bid_quantities,
+    best.no_bid_prices,
+    best.no_bid_quantities,
+    CASE WHEN best.as_of IS NULL THEN (
+        SELECT orderbook_snapshots.snapshot_time
+        FROM market_data.orderbook_snapshots
+        WHERE orderbook_snapshots.market_ticker = asked.market_ticker AND orderbook_snapshots.snapshot_time > asked.moment
+        ORDER BY orderbook_snapshots.snapshot_time
+        LIMIT 1
+    ) END AS earliest
+FROM asked
+LEFT JOIN best ON true;
+
 -- name: orderbooks_between(market_ticker, start_time, end_time)
 -- Whole books of one market seen in [start_time, end_time), oldest first.
 SELECT *

@@ -390,7 +390,7 @@ def test_each_market_of_a_mixed_list_is_judged_by_its_own_candles() -> None:
         ({"type": "subscribed", "id": 1, "msg": {"channel": "ticker", "sid": 1}}, "websocket control frame", 1),
         ({"type": "ok", "id": 2, "sid": 1, "seq": 3}, "websocket control frame", 1),
         ({"type": "error", "id": 2, "msg": {"code": 6, "msg": "x"}}, "websocket control frame", 1),
-        ({"type": "market_lifecycle_v2", "sid": 1, "msg": {"market_ticker": "x"}}, "websocket market_lifecycle_v2", 1),
+        ({"type": "event_lifecycle", "sid": 1, "seq": 2, "msg": {"event_ticker": "x"}}, "websocket event_lifecycle", 1),
     ],
 )
 def test_what_has_no_table_is_named_and_counted(document: object, what: str, count: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kalshidb.exchange.dialogue import (
     PORTION,
     QUIET,
+    RENEWAL,
     SILENCE,
     Alive,
     Dialogue,
@@ -144,6 +145,21 @@ def test_a_first_snapshot_that_is_lost_is_noticed() -> None:
     (gap,) = talk.events(Gap)
     assert (gap.last_sequence, gap.next_sequence) == (0, 2)
     assert talk.last()["params"]["market_tickers"] == ["KXA-1"]
+
+
+def test_books_are_asked_for_whole_again_from_time_to_time() -> None:
+    talk = Talk(orderbook_delta=["KXA-1", "KXA-2"])
+    talk.hear(subscribed(1), snapshot(1, "KXA-1"), snapshot(2, "KXA-2"))
+    seq = 2
+    while not talk.last()["params"].get("action"):
+        talk.wait(QUIET - 1)
+        talk.hear(delta(seq := seq + 1))
+    assert RENEWAL < talk.now < RENEWAL + 2 * QUIET
+    assert talk.last()["params"] == {"sids": [1], "action": "get_snapshot", "market_tickers": ["KXA-1", "KXA-2"]}
+    said = len(talk.said)
+    talk.hear(snapshot(seq + 1, "KXA-1"), snapshot(seq + 2, "KXA-2"), delta(seq + 3))
+    assert len(talk.said) == said
+    assert not talk.events(Gap)
 
 
 def test_what_comes_twice_or_late_is_no_gap() -> None:

@@ -24,12 +24,17 @@ from kalshidb.queries import ops
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 DATA = (
-    "catalog.series", "catalog.events", "catalog.markets", "catalog.market_versions", "catalog.settlements",
+    "catalog.series", "catalog.events", "catalog.markets", "catalog.market_versions", "catalog.settlements", "catalog.market_lifecycle",
     "market_data.candlesticks", "market_data.price_snapshots", "market_data.orderbook_snapshots", "market_data.orderbook_deltas",
     "market_data.public_trades",
 )  # fmt: skip
 OF_THE_LOAD = ("created_at", "updated_at")  # when we wrote it, not what the exchange said
-ONCE = ("catalog.settlements", "market_data.orderbook_deltas", "market_data.public_trades")  # the first answer to arrive is kept
+ONCE = (
+    "catalog.settlements",
+    "catalog.market_lifecycle",
+    "market_data.orderbook_deltas",
+    "market_data.public_trades",
+)  # the first answer to arrive is kept
 
 
 def all_rows(conn: psycopg.Connection[Any], *, without: tuple[str, ...] = OF_THE_LOAD) -> dict[str, list[str]]:

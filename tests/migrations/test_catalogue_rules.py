@@ -52,6 +52,7 @@ KEYS = {
     "ops.ingest_runs": "run_id",
     "ops.ingest_requests": "run_id, request_number",
     "ops.coverage": "market_ticker, kind, period_interval_minutes",
+    "ops.stream_gaps": "found_at, channel, sid",
     "ops.rejected_payloads": "payload_sha256, kind",
     "ops.backfill_checkpoints": "job_name, series_ticker, event_ticker",
     "ops.config_overrides": "override_id",
@@ -122,8 +123,9 @@ COLUMNS = {
     " exit_snapshot_source entry_time exit_time exit_price signal_metadata notes",
     "ops.backfill_checkpoints": "window_start_ts window_end_ts last_success_ts fetched_through status notes attempts error",
     "ops.ingest_runs": "source rows_read rows_written rows_unchanged rows_rejected duration status",
-    "ops.ingest_requests": "url params http_status body_bytes retrieved_at",
+    "ops.ingest_requests": "url params http_status body_bytes retrieved_at retrieved_until",
     "ops.coverage": "covered run_id updated_at",
+    "ops.stream_gaps": "run_id reason last_received_at last_sequence next_sequence repaired_at",
     "ops.rejected_payloads": "payload errors first_seen_at last_seen_at seen_count resolved_at",
     "ops.config_overrides": "config_key override_value data_type reason applied_by applied_at expires_at ended_at active",
     "ops.circuit_breaker_events": "breaker_type triggered_at resolved_at trigger_value resolution_action notes",
@@ -162,6 +164,8 @@ WORDS = {
     "ops.config_overrides.data_type": "float int bool string json",
     "ops.circuit_breaker_events.breaker_type": "daily_loss_limit api_failures data_stale position_limit manual",
     "ops.system_health.status": "healthy degraded down",
+    "ops.coverage.kind": "candlesticks trades orderbook",
+    "ops.stream_gaps.reason": "sequence disconnect silence overflow channel_error",
 }
 # Numbers that may not be negative, and those between 0 and 1.
 NOT_NEGATIVE = """

@@ -20,6 +20,8 @@ PORTION = 500
 """Markets a command names."""
 QUIET = 10.0
 """Seconds without a frame after which the exchange is asked whether it is still there."""
+RENEWAL = 3600.0
+"""Seconds after which books are asked for whole again, so that rebuilding one never has to go back further."""
 SILENCE = 30.0
 """Seconds without a frame after which the connection counts as dead."""
 PATIENCE = 15.0
@@ -126,6 +128,8 @@ class _Asked:
     action: Literal["subscribe", "add_markets", "delete_markets", "get_snapshot"]
     tickers: list[str]
     since: float
+    missing: set[str]
+    """Markets whose snapshot has not come yet, where snapshots were asked for."""
 
 
 @dataclass(slots=True)
@@ -138,6 +142,9 @@ class _Channel:
     """Markets of the subscription, as confirmed."""
     whole: set[str] = field(default_factory=set[str])
     """Markets whose book is known: a snapshot came, and nothing was lost since."""
+    old: set[str] = field(default_factory=set[str])
+    """Markets whose last snapshot is so old that another is due."""
+    renewed: float = 0.0
     asked: _Asked | None = None
     portion: int = PORTION
     pause: float = 0.0
@@ -179,6 +186,7 @@ class Dialogue:
         for channel in self._channels.values():
             channel.is_refused = channel.is_full = False
             channel.portion = PORTION
+            channel.renewed = now
             self._forget(channel)
         return Step(commands=list(self._commands(now)))
 
@@ -212,6 +220,8 @@ class Dialogue:
             step.is_dead = True
             return step
         for channel in self._channels.values():
+            if channel.name == BOOKS and channel.sid is not None and now - channel.renewed > RENEWAL:
+                channel.old, channel.renewed = set(channel.there), now
             if channel.asked is not None and now - channel.asked.since > PATIENCE:
                 channel.asked = None  # snapshots that did not come are asked for again
                 self._wait(channel, now)
@@ -319,9 +329,12 @@ class Dialogue:
         if not isinstance(ticker, str) or document.get("seq") != channel.last:
             return
         channel.whole.add(ticker)
+        channel.old.discard(ticker)
         events.append(Whole(ticker, at))
-        if channel.asked is not None and channel.asked.action == "get_snapshot" and channel.whole >= set(channel.asked.tickers):
-            channel.asked, channel.pause = None, 0.0
+        if channel.asked is not None and channel.asked.action == "get_snapshot":
+            channel.asked.missing.discard(ticker)
+            if not channel.asked.missing:
+                channel.asked, channel.pause = None, 0.0
         self._settle(channel, at, events)
 
     def _settle(self, channel: _Channel, at: datetime, events: list[Event]) -> None:
@@ -365,6 +378,7 @@ class Dialogue:
         channel.sid = channel.last = channel.asked = None
         channel.there.clear()
         channel.whole.clear()
+        channel.old.clear()
 
     @staticmethod
     def _wait(channel: _Channel, now: float) -> None:
@@ -391,6 +405,8 @@ class Dialogue:
             return self._ask(channel, "delete_markets", _portion(gone, PORTION), now)
         if channel.name == BOOKS and channel.has_gap and (unknown := channel.there - channel.whole):
             return self._ask(channel, "get_snapshot", _portion(unknown, PORTION), now)
+        if channel.name == BOOKS and (old := channel.old & channel.there):
+            return self._ask(channel, "get_snapshot", _portion(old, PORTION), now)
         if (new := channel.wanted - channel.there) and not channel.is_full:
             return self._ask(channel, "add_markets", _portion(new, channel.portion), now)
         return None
@@ -402,7 +418,7 @@ class Dialogue:
         tickers: list[str],
         now: float,
     ) -> str:
-        channel.asked = _Asked(self._next_number(), action, tickers, now)
+        channel.asked = _Asked(self._next_number(), action, tickers, now, set(tickers))
         params: dict[str, Any]
         if action == "subscribe":
             params = {"channels": [channel.name]}

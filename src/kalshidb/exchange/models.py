@@ -851,6 +851,31 @@ class TradeFrame(Frame):
         return _trade_fields(message, context, ("ts", "ts_ms", "created_time"))
 
 
+class MarketLifecycleFrame(Frame):
+    """Something happened to a market (channel `market_lifecycle_v2`): created, activated, deactivated, close_date_updated, determined,
+    settled, metadata_updated … `occurred_at` is None where the exchange says no time, which is most of them.
+    """
+
+    market_ticker: Text
+    event_type: Text
+    occurred_at: MaybeTime = None
+    details: Object = Field(description="The message without its market and type.")
+
+    @classmethod
+    def _read_message(cls, message: _Reader, context: Mapping[str, Any]) -> dict[str, Any]:
+        word = message.required("event_type", _word)
+        times = {"determined": "determination_ts", "settled": "settled_ts"}
+        details = {
+            name: value for name, value in message.payload.items() if name not in ("market_ticker", "ticker", "event_type")
+        }
+        return {
+            "market_ticker": message.key("market_ticker", "ticker"),
+            "event_type": word,
+            "occurred_at": message.finest_time(times.get(word or "", "ts"), "ts_ms"),
+            "details": details,
+        }
+
+
 class OrderBookSnapshotFrame(Frame):
     """The whole book at the start of a subscription (channel `orderbook_delta`). A side that is missing is empty."""
 

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     SETTLEMENT = "settlement"
     WS_TICKER = "ws_ticker"
     WS_TRADE = "ws_trade"
+    WS_LIFECYCLE = "ws_lifecycle"
     WS_ORDERBOOK_SNAPSHOT = "ws_orderbook_snapshot"
     WS_ORDERBOOK_DELTA = "ws_orderbook_delta"
 
@@ -59,6 +60,7 @@ MODELS: Mapping[Kind, type[models.WireModel]] = {
     Kind.SETTLEMENT: models.Settlement,
     Kind.WS_TICKER: models.TickerFrame,
     Kind.WS_TRADE: models.TradeFrame,
+    Kind.WS_LIFECYCLE: models.MarketLifecycleFrame,
     Kind.WS_ORDERBOOK_SNAPSHOT: models.OrderBookSnapshotFrame,
     Kind.WS_ORDERBOOK_DELTA: models.OrderBookDeltaFrame,
 }
@@ -392,6 +394,9 @@ _NOT_STORED: Mapping[str, str] = {
 _STORED_FRAMES: Mapping[str, Kind] = {
     "ticker": Kind.WS_TICKER,
     "trade": Kind.WS_TRADE,
+    "market_lifecycle": Kind.WS_LIFECYCLE,
+    "market_lifecycle_v2": Kind.WS_LIFECYCLE,
+    "multivariate_market_lifecycle": Kind.WS_LIFECYCLE,
     "orderbook_snapshot": Kind.WS_ORDERBOOK_SNAPSHOT,
     "orderbook_delta": Kind.WS_ORDERBOOK_DELTA,
 }
@@ -451,6 +456,43 @@ def _kind_of(thing: dict[str, Any]) -> Kind | str | None:  # noqa: PLR0911  # a 
     if "price_level_structure" in keys and "price_ranges" in keys:
         return "price range census"
     return None
+
+
+_LIVES = frozenset((
+    "created", "activated", "deactivated", "close_date_updated", "determined", "settled", "price_level_structure_updated",
+    "metadata_updated",
+))  # fmt: skip
+_STAMPS = frozenset(("ts", "ts_ms"))
+_ENVELOPE = frozenset(("type", "id", "sid", "seq"))
+
+
+def _frame_of(thing: dict[str, Any]) -> dict[str, Any] | None:
+    """The frame whose message was saved without its envelope, or None where an object is not plainly one.
+
+    What a quote and a trade of the stream have and an answer has not is a stamp: answers say their times by other names.
+    """
+    keys = thing.keys()
+    if (
+        "market_ticker" not in keys
+        or keys & {"msg", "event_ticker", "end_period_ts", "status", "created_time"}
+        or keys & _OWN_FILL
+    ):
+        return None
+    if "side" in keys and keys & {"delta", "delta_fp"} and keys & {"price", "price_dollars"}:
+        return _enveloped("orderbook_delta", thing)
+    if "trade_id" in keys and keys & _STAMPS and keys & _TRADE_PRICE:
+        return _enveloped("trade", thing)
+    if keys & _STAMPS and all(keys & {name, f"{name}_dollars"} for name in ("price", "yes_bid", "yes_ask")):
+        return _enveloped("ticker", thing)
+    if thing.get("event_type") in _LIVES:
+        return _enveloped("market_lifecycle_v2", thing)
+    return None
+
+
+def _enveloped(word: str, thing: dict[str, Any]) -> dict[str, Any]:
+    envelope: dict[str, Any] = {"type": word}
+    envelope |= {name: thing[name] for name in ("sid", "seq") if name in thing}
+    return envelope | {"msg": {name: value for name, value in thing.items() if name not in _ENVELOPE}}
 
 
 def _is_bare_book(thing: dict[str, Any]) -> bool:
@@ -535,6 +577,10 @@ class _Walker:
     def walk_dict(self, holder: dict[str, Any], path: str, context: _Context, depth: int) -> Walk:
         frame = holder.get("type")
         if isinstance(frame, str) and (yield from self.frame(frame, holder, path, context)):
+            return True
+        bare = _frame_of(holder)
+        if bare is not None:
+            yield from self.item(_STORED_FRAMES[bare["type"]], bare, path, context)
             return True
         kind = _kind_of(holder)
         if kind is None:
@@ -790,6 +836,8 @@ class _Walker:
 
     def frame(self, word: str, frame: dict[str, Any], path: str, context: _Context) -> Walk:
         kind = _STORED_FRAMES.get(word)
+        if kind is not None and "msg" not in frame and "market_ticker" in frame:
+            frame = _enveloped(word, frame)  # a recorder made the message and its envelope one
         if kind is not None and ("msg" in frame or "sid" in frame):
             yield from self.item(kind, frame, path, context)
             return True

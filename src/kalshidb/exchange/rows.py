@@ -11,7 +11,14 @@ from decimal import Decimal
 from pydantic import BaseModel
 
 from kalshidb.exchange import models
-from kalshidb.models.catalog import EventInput, MarketInput, MarketVersionInput, SeriesInput, SettlementInput
+from kalshidb.models.catalog import (
+    EventInput,
+    MarketInput,
+    MarketLifecycleInput,
+    MarketVersionInput,
+    SeriesInput,
+    SettlementInput,
+)
 from kalshidb.models.domains import Source
 from kalshidb.models.market_data import (
     Candlestick,
@@ -72,6 +79,8 @@ def rows_of(thing: models.WireModel, seen_at: datetime, source: Source, *, keep_
             yield delta_row(thing, seen_at)
         case models.TickerFrame():
             yield ticker_row(thing, seen_at, raw)
+        case models.MarketLifecycleFrame():
+            yield lifecycle_row(thing, seen_at)
         case _:
             raise TypeError(f"{type(thing).__name__} becomes no row")
 
@@ -329,6 +338,18 @@ def ticker_row(frame: models.TickerFrame, seen_at: datetime, raw: object) -> Pri
         open_interest=frame.open_interest,
         retrieved_at=seen_at,
         raw_json=raw,
+    )
+
+
+def lifecycle_row(frame: models.MarketLifecycleFrame, seen_at: datetime) -> MarketLifecycleInput:
+    """Return the row of something that happened to a market; at the time of its arrival where the exchange says none."""
+    return MarketLifecycleInput(
+        market_ticker=frame.market_ticker,
+        event_type=frame.event_type,
+        occurred_at=frame.occurred_at or seen_at,
+        source="websocket",
+        details=frame.details or None,
+        retrieved_at=seen_at,
     )
 
 

@@ -27,6 +27,7 @@ class Arrival:
         retrieved_at: when all of it had arrived, UTC; its rows are stored under this moment.
         body: its bytes.
         hints: what the request said and the body leaves out.
+        retrieved_until: of a batch of frames: when the last had arrived; each says its own moment, and retrieved_at is the first's.
         chosen: the parsed document without what was not wanted; None when all of the body was.
     """
 
@@ -37,6 +38,7 @@ class Arrival:
     body: bytes
     hints: Hints = field(default_factory=Hints)
     chosen: Any = None
+    retrieved_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def to_line(entry: Arrival | Note, source: str, origin: Source) -> bytes:
                 "params": dict(entry.params),
                 "http_status": entry.http_status,
                 "retrieved_at": entry.retrieved_at.astimezone(UTC).isoformat(),
+                "retrieved_until": None if entry.retrieved_until is None else entry.retrieved_until.astimezone(UTC).isoformat(),
                 "hints": _hints_json(entry.hints),
                 "body_bytes": len(entry.body),
             }
@@ -118,7 +121,16 @@ def from_line(line: bytes) -> Written:
         else:
             body = base64.b64decode(said["body_base64"]) if "body_base64" in said else said["body"].encode()
             retrieved_at = datetime.fromisoformat(said["retrieved_at"])
-            entry = Arrival(said["url"], said["params"], said["http_status"], retrieved_at, body, _hints(said["hints"]))
+            until = said.get("retrieved_until")
+            entry = Arrival(
+                said["url"],
+                said["params"],
+                said["http_status"],
+                retrieved_at,
+                body,
+                _hints(said["hints"]),
+                retrieved_until=None if until is None else datetime.fromisoformat(until),
+            )
         return Written(entry, said["source"], cast("Source", said["origin"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise LineError(f"{type(error).__name__}: {error}") from None

@@ -48,6 +48,7 @@ class Destination(StrEnum):
     EVENT = "event"
     MARKET = "market"
     MARKET_VERSION = "market_version"
+    MARKET_LIFECYCLE = "market_lifecycle"
     SETTLEMENT = "settlement"
     PRICE_SNAPSHOT = "price_snapshot"
     CANDLESTICK = "candlestick"
@@ -63,6 +64,7 @@ _WRITERS: dict[Destination, tuple[type[BaseModel], Write]] = {
     Destination.EVENT: (catalog_rows.EventInput, catalog.upsert_events),
     Destination.MARKET: (catalog_rows.MarketInput, catalog.upsert_markets),
     Destination.MARKET_VERSION: (catalog_rows.MarketVersionInput, catalog.record_market_versions),
+    Destination.MARKET_LIFECYCLE: (catalog_rows.MarketLifecycleInput, catalog.insert_market_lifecycle),
     Destination.SETTLEMENT: (catalog_rows.SettlementInput, catalog.insert_settlements),
     Destination.PRICE_SNAPSHOT: (market_data_rows.PriceSnapshotInput, market_data.upsert_price_snapshots),
     Destination.CANDLESTICK: (market_data_rows.Candlestick, market_data.upsert_candlesticks),
@@ -80,6 +82,7 @@ _MAIN = {
     Kind.ORDERBOOK: Destination.ORDERBOOK,
     Kind.WS_TICKER: Destination.PRICE_SNAPSHOT,
     Kind.WS_TRADE: Destination.TRADE,
+    Kind.WS_LIFECYCLE: Destination.MARKET_LIFECYCLE,
     Kind.WS_ORDERBOOK_SNAPSHOT: Destination.ORDERBOOK,
     Kind.WS_ORDERBOOK_DELTA: Destination.ORDERBOOK_DELTA,
 }
@@ -268,8 +271,15 @@ class Intake:
         ops.finish_ingest_run(self._conn, run_id=self.report.run_id, status=status, error=error)
 
     def note_request(
-        self, url: str, params: Mapping[str, str], *, http_status: int | None, body_bytes: int, retrieved_at: datetime
-    ) -> None:
+        self,
+        url: str,
+        params: Mapping[str, str],
+        *,
+        http_status: int | None,
+        body_bytes: int,
+        retrieved_at: datetime,
+        retrieved_until: datetime | None = None,
+    ) -> Callable[[datetime], None]:
         """Note an answer, under whose time of retrieval its rows are stored: what lets a row be traced to it.
 
         Args:
@@ -277,20 +287,25 @@ class Intake:
             params: the parameters.
             http_status: status of the answer; None for a file.
             body_bytes: its length.
-            retrieved_at: when it had arrived, UTC.
+            retrieved_at: when it had arrived, UTC; of a batch of frames or a file the moment of its first object.
+            retrieved_until: the moment of its last object, where they have moments of their own.
+
+        Returns:
+            What to call with that moment once it is known, where it is not known before.
         """
         self._asked += 1
-        self._requests.append(
-            IngestRequest(
-                run_id=self.report.run_id,
-                request_number=self._asked,
-                url=_storable(url),
-                params=dict(params),
-                http_status=http_status,
-                body_bytes=body_bytes,
-                retrieved_at=retrieved_at,
-            )
+        request = IngestRequest(
+            run_id=self.report.run_id,
+            request_number=self._asked,
+            url=_storable(url),
+            params=dict(params),
+            http_status=http_status,
+            body_bytes=body_bytes,
+            retrieved_at=retrieved_at,
+            retrieved_until=retrieved_until,
         )
+        self._requests.append(request)
+        return lambda until: self._requests.append(request.model_copy(update={"retrieved_until": until}))
 
     def note_cut(self, reason: str) -> None:
         """Note that a walk was stopped before its last page: the run ends as `truncated`, and says why."""
@@ -316,6 +331,7 @@ class Intake:
             http_status=arrival.http_status,
             body_bytes=len(arrival.body),
             retrieved_at=arrival.retrieved_at,
+            retrieved_until=arrival.retrieved_until,
         )
         if page is not None:
             self.take_page(page, arrival.url)

@@ -116,12 +116,12 @@ def _load_file(intake: Intake, path: Path, hints: Hints, on_bytes: Callable[[int
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         seen_at = hints.observed_at or _written_at(status)
-        intake.note_request(source, {}, http_status=None, body_bytes=status.st_size, retrieved_at=seen_at)
+        ended = intake.note_request(source, {}, http_status=None, body_bytes=status.st_size, retrieved_at=seen_at)
         hints = replace(hints, observed_at=None)  # one moment for the file; within it the order counts
         promises_lines = path.suffix.lower() in _LINES
         first = file.readline() if promises_lines else b""
         if promises_lines and _is_json(first):  # read line by line: such files may be larger than memory
-            _load_lines(intake, source, chain([first], file), hints, seen_at, on_bytes)
+            ended(_load_lines(intake, source, chain([first], file), hints, seen_at, on_bytes))
             return
         content = first + file.read()
     try:
@@ -130,12 +130,12 @@ def _load_file(intake: Intake, path: Path, hints: Hints, on_bytes: Callable[[int
         lines = io.BytesIO(_as_utf8(content)).readlines()
         # One document a line is JSON too for most who save it, whatever the file is called.
         if promises_lines or (len(lines) > 1 and (_is_json(lines[0]) or _is_json(lines[-1]))):
-            _load_lines(intake, source, lines, hints, seen_at, on_bytes)
+            ended(_load_lines(intake, source, lines, hints, seen_at, on_bytes))
         else:
             intake.refuse_bytes(content, source, f"no JSON: {error}")
             on_bytes(len(content))
     else:
-        intake.take(document, source, hints, seen_at, content)
+        ended(intake.take(document, source, hints, seen_at, content))
         on_bytes(len(content))
 
 
@@ -151,7 +151,8 @@ def _written_at(status: os.stat_result) -> datetime:
 
 def _load_lines(
     intake: Intake, source: str, lines: Iterable[bytes], hints: Hints, seen_at: datetime, on_bytes: Callable[[int], object]
-) -> None:
+) -> datetime:
+    """Take in a document a line; return the moment after the last object."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
@@ -161,6 +162,7 @@ def _load_lines(
             else:
                 seen_at = intake.take(document, f"{source}:{number}", hints, seen_at, line)
         on_bytes(len(line))
+    return seen_at
 
 
 def _is_json(line: bytes) -> bool:
