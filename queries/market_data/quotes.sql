@@ -17,6 +17,7 @@
 -- @before create_partitions_of_price_snapshots
 -- @before hold_markets_of_price_snapshots
 -- @before settle_price_snapshots
+-- @before confirm_price_snapshots
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker, snapshot_time, source) *
     FROM staged_price_snapshots
@@ -47,7 +48,9 @@ stored AS (
     FROM spans
     CROSS JOIN LATERAL (
         SELECT
-            snapshot.*,
+            snapshot.market_ticker,
+            snapshot.snapshot_time,
+            snapshot.seen_again,
             -- Staged values have no domains, and records compare only where their types are the same.
             ROW(
                 sequence, yes_bid::numeric, yes_ask::numeric, no_bid::numeric, no_ask::numeric, last_price::numeric,
@@ -168,9 +171,14 @@ rows_to_write AS (
         CASE WHEN wanted.snapshot_time = stored.snapshot_time THEN stored.raw_json END,
         wanted.seen_again
     FROM wanted
-    JOIN stored
-        ON stored.market_ticker = wanted.market_ticker
-        AND stored.snapshot_time = wanted.stored_at
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM market_data.price_snapshots AS known
+        WHERE known.market_ticker = wanted.market_ticker
+            AND known.source = 'poll'
+            AND known.snapshot_time BETWEEN wanted.stored_at AND wanted.stored_at
+        OFFSET 0
+    ) AS stored
     WHERE wanted.staged_position IS NULL
         AND (wanted.snapshot_time, wanted.seen_again) IS DISTINCT FROM (stored.snapshot_time, stored.seen_again)
 ),
@@ -276,6 +284,56 @@ JOIN latest USING (market_ticker, snapshot_time, source)
 WHERE stored.market_ticker = held.market_ticker
     AND stored.snapshot_time = held.snapshot_time
     AND stored.source = held.source;
+
+-- name: confirm_price_snapshots()!
+-- Takes out of the staged rows the polls that find the quote of the poll before unchanged, most of a poll, and adds their moments to the
+-- rows that are there. What upsert_price_snapshots would do, for the plain case: one poll of its market, later than every sight of
+-- the row before it, and room in that row (6 hours, 48 sights, its month).
+-- @internal step of upsert_price_snapshots
+WITH confirmed AS (
+    SELECT staged.staged_position, staged.market_ticker, staged.snapshot_time AS seen_at, known.snapshot_time
+    FROM (
+        SELECT *, count(*) FILTER (WHERE source = 'poll') OVER (PARTITION BY market_ticker) AS polls_of_market
+        FROM staged_price_snapshots
+    ) AS staged
+    CROSS JOIN LATERAL (
+        SELECT
+            known.snapshot_time,
+            known.seen_again,
+            (
+                known.sequence, known.yes_bid, known.yes_ask, known.no_bid, known.no_ask, known.last_price, known.volume,
+                known.volume_24h, known.open_interest, known.liquidity, known.status, known.title, known.category
+            ) IS NOT DISTINCT FROM (
+                staged.sequence, staged.yes_bid, staged.yes_ask, staged.no_bid, staged.no_ask, staged.last_price, staged.volume,
+                staged.volume_24h, staged.open_interest, staged.liquidity, staged.status, staged.title, staged.category
+            ) AS is_same
+        FROM market_data.price_snapshots AS known
+        WHERE known.market_ticker = staged.market_ticker
+            AND known.source = 'poll'
+            AND known.snapshot_time < staged.snapshot_time
+            AND known.snapshot_time > staged.snapshot_time - interval '6 hours'
+        ORDER BY known.snapshot_time DESC
+        LIMIT 1
+    ) AS known
+    WHERE staged.source = 'poll'
+        AND staged.raw_json IS NULL
+        AND staged.retrieved_at = staged.snapshot_time
+        AND known.is_same
+        AND staged.snapshot_time > COALESCE(known.seen_again[cardinality(known.seen_again)], known.snapshot_time)
+        AND COALESCE(cardinality(known.seen_again), 0) < 48
+        AND date_trunc('month', known.snapshot_time, 'UTC') = date_trunc('month', staged.snapshot_time, 'UTC')
+        AND staged.polls_of_market = 1
+),
+taken_out AS (
+    DELETE FROM staged_price_snapshots
+    WHERE staged_position IN (SELECT staged_position FROM confirmed)
+)
+UPDATE market_data.price_snapshots AS stored
+SET seen_again = array_append(stored.seen_again, confirmed.seen_at)
+FROM confirmed
+WHERE stored.market_ticker = confirmed.market_ticker
+    AND stored.source = 'poll'
+    AND stored.snapshot_time BETWEEN confirmed.snapshot_time AND confirmed.snapshot_time;
 
 -- name: create_partitions_of_price_snapshots()$
 -- The months that the staged rows need.

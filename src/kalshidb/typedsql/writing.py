@@ -25,7 +25,6 @@ Values = Sequence[Any]
 
 CHUNK_ROWS = 500  # one write to the server each, small enough for the processor's cache; the server works while the next is made
 NULL = r"\N"
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 class RowValueError(Exception):
@@ -112,11 +111,12 @@ def _dumped(value: object, transformer: Transformer) -> str:
     if value is None:
         return NULL
     written = transformer.get_dumper(value, PyFormat.TEXT).dump(value)
-    return NULL if written is None else bytes(written).decode().translate(_ESCAPES)
+    return NULL if written is None else _text(bytes(written).decode())
 
 
 def _text(value: str) -> str:
-    return value.translate(_ESCAPES)
+    # One after the other: translate looks every character up, which takes twenty times as long.
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r").replace("\t", r"\t")
 
 
 def _moment(value: datetime) -> str:
