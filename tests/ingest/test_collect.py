@@ -446,6 +446,30 @@ def test_a_server_that_is_killed_during_a_poll_and_restarted_holds_what_it_would
     assert "markets" in steps
 
 
+def test_a_statement_that_hangs_when_the_collector_stops_is_cancelled_and_what_it_would_have_written_is_spooled(
+    store: Store, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "PATIENCE", 0.1)
+    finished: list[Finished] = []
+    with ExchangeClient(exchange.base_url, limit=None) as client, psycopg.connect(store.url) as other:
+        other.execute("LOCK TABLE catalog.markets")
+        collector = Collector(client, connecting(store.url), store.folder / "spool", Plan(QUARTER), on_run=finished.append)
+        collector.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'catalog.markets'::regclass"
+        while not store.value(waiting):
+            time.sleep(0.005)
+        begun = time.monotonic()
+        collector.stop()
+        collector.join()
+        assert time.monotonic() - begun < 3
+    (quotes,) = [one for one in finished if one.component == QUOTES]
+    assert quotes.unstored
+    assert quotes.spooled > 0
+    with ExchangeClient(exchange.base_url, limit=None) as client:
+        Collector(client, connecting(store.url), store.folder / "spool", Plan(QUARTER)).tend_spool()
+    assert store.count("catalog.markets") > 50
+
+
 # The command
 
 
@@ -487,6 +511,25 @@ def test_sigterm_during_a_slow_answer_ends_the_collector_soon_with_what_had_arri
     assert store.count("catalog.series") > 0
     ((status, error),) = store.conn.execute("SELECT status, error FROM ops.ingest_runs").fetchall()
     assert (status, error) == ("truncated", "the collector was told to stop")
+
+
+def test_a_second_signal_ends_the_collector_at_once(store: Store, exchange: SimulatedExchange) -> None:
+    with psycopg.connect(store.url) as other:
+        other.execute("LOCK TABLE catalog.series")
+        process = subprocess.Popen(command(), env=environment(store, exchange), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            while not store.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'catalog.series'::regclass"):
+                time.sleep(0.005)
+            process.terminate()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.2)
+            begun = time.monotonic()
+            process.terminate()
+            process.communicate(timeout=20)
+            assert time.monotonic() - begun < 1
+            assert process.returncode == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 def test_once_ends_with_the_status_of_what_happened(

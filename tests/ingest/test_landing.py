@@ -37,17 +37,17 @@ class Outage:
     url: str
     attempts: int = 0
 
-    def _admin(self, statement: str) -> None:
+    def admin(self, statement: str) -> None:
         with psycopg.connect(self.url, dbname="postgres", autocommit=True) as conn:
             name = psycopg.conninfo.conninfo_to_dict(self.url)["dbname"]
             conn.execute(sql.SQL(statement).format(name=sql.Identifier(str(name)), literal=sql.Literal(name)))  # type: ignore[arg-type]
 
     def away(self) -> None:
-        self._admin("ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        self._admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal}")
+        self.admin("ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal}")
 
     def back(self) -> None:
-        self._admin("ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        self.admin("ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     def connect(self) -> psycopg.Connection[Any]:
         self.attempts += 1
@@ -322,6 +322,67 @@ def test_an_error_that_no_waiting_mends_is_raised_and_what_arrived_is_spooled(ou
     with outage.connect() as conn:
         assert load_spool(conn, Spool(tmp_path)) is True
         assert len(rows(outage.url)["market_data.public_trades"]) == 1
+
+
+def test_a_mistake_of_our_own_in_taking_something_in_loses_it_not_and_holds_up_nothing_behind_it(
+    outage: Outage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_in = Intake.arrive
+
+    def stumble(intake: Intake, arrival: Arrival, *rest: Any) -> None:  # noqa: ANN401
+        if b"000000000002" in arrival.body:
+            raise ZeroDivisionError("a mistake")
+        take_in(intake, arrival, *rest)
+
+    def walk() -> None:
+        with Landing(outage.connect, Spool(tmp_path), "a walk", origin="poll") as landing:
+            landing.arrive(page(1))
+            landing.arrive(page(2))
+
+    monkeypatch.setattr(Intake, "arrive", stumble)
+    with pytest.raises(ZeroDivisionError):
+        walk()
+    with Landing(outage.connect, Spool(tmp_path), "the next", origin="poll") as landing:
+        landing.arrive(page(3))
+    assert len(rows(outage.url)["market_data.public_trades"]) == 2
+    with psycopg.connect(outage.url) as conn:
+        ((payload, errors),) = conn.execute("SELECT payload, errors FROM ops.rejected_payloads").fetchall()
+    assert b"000000000002" in payload
+    assert errors[0]["error"] == "it cannot be taken in: ZeroDivisionError: a mistake"
+
+
+def test_a_server_that_becomes_read_only_takes_nothing_until_it_is_no_more(outage: Outage, tmp_path: Path) -> None:
+    with Landing(outage.connect, Spool(tmp_path), "a walk", origin="poll", clock=ticking()) as landing:
+        landing.arrive(page(1))
+        landing.ask(lambda conn: conn.execute("SET default_transaction_read_only = on"))
+        outage.admin("ALTER DATABASE {name} SET default_transaction_read_only = on")
+        landing.flush()
+        assert landing.away is not None
+        assert "read-only" in landing.away
+        landing.arrive(page(2))
+        assert landing.spooled == 2
+        outage.admin("ALTER DATABASE {name} RESET default_transaction_read_only")
+        landing.arrive(page(3))
+        assert landing.away is None
+    assert len(rows(outage.url)["market_data.public_trades"]) == 3
+
+
+def test_of_an_answer_that_is_written_in_parts_nothing_is_let_go_before_its_end(
+    outage: Outage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first rows fill a batch; the database goes away before the last are written."""
+    monkeypatch.setattr("kalshidb.ingest.intake.BATCH_ROWS", 10)
+    books = [
+        {"ticker": f"KXRAIN-26NOV01-{number}", "orderbook_fp": {"yes_dollars": [], "no_dollars": []}} for number in range(25)
+    ]
+    body = json.dumps({"orderbooks": books}).encode()
+    with Landing(outage.connect, Spool(tmp_path), "a walk", origin="poll", clock=ticking()) as landing:
+        landing.arrive(Arrival("http://exchange/markets/orderbooks", {}, 200, NOON, body))
+        outage.away()
+        landing.arrive(page(1))
+        landing.flush()
+        outage.back()
+    assert len(rows(outage.url)["market_data.orderbook_snapshots"]) == 25
 
 
 def test_what_arrived_before_the_exchange_failed_is_stored_and_the_run_has_failed(outage: Outage, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ class Landing:
         try:
             self._intake.flush()
             self._settle(0)
-        except psycopg.Error as error:
+        except Exception as error:
             self._lose(error)
 
     def look(self) -> bool:
@@ -241,7 +241,7 @@ class Landing:
             if self._held_bytes > MOST_BYTES:
                 self._intake.flush()
                 self._settle(0)
-        except psycopg.Error as error:
+        except Exception as error:
             self._lose(error)
         return self._given
 
@@ -255,7 +255,7 @@ class Landing:
             self._held_bytes -= _size(entry)
         self._on_durable(self._given - kept)
 
-    def _lose(self, error: psycopg.Error) -> None:
+    def _lose(self, error: Exception) -> None:
         """Spool what is not stored; the run ends here. Goes on when it was the connection that failed, else raises the error."""
         intake, self._intake = self._intake, None
         if intake is None:
@@ -295,9 +295,8 @@ class Landing:
             if not self._load_spool(self._conn, one=wait):
                 return False
             self._intake = Intake(self._conn, self._source, origin=self._origin)
-        except psycopg.Error as error:
-            if not _is_away(error):
-                raise
+        except Exception as error:
+            # Also where waiting alone mends nothing: what can be asked for now is worth more than an end, and the spool keeps it.
             self._hang_up()
             if self.away is None:
                 log.warning("the database is away (%s): what arrives is spooled to %s", _first_line(error), self._spool.folder)
@@ -411,7 +410,13 @@ def _load_segment(
                 # The end of a process that was killed while it wrote; it never told anybody that this was safe.
                 intake.refuse_bytes(line, f"{name}:{number}", problem)
             elif isinstance(written.entry, Arrival):
-                intake.arrive(written.entry)
+                try:
+                    intake.arrive(written.entry)
+                except psycopg.Error:
+                    raise
+                except Exception as error:  # a mistake of ours must not hold up everything behind it
+                    log.exception("%s:%d cannot be taken in", name, number)
+                    intake.refuse_bytes(line, f"{name}:{number}", f"it cannot be taken in: {type(error).__name__}: {error}")
             else:
                 intake.flush()
                 try:
@@ -445,7 +450,7 @@ def _size(entry: Arrival | Note) -> int:
     return len(entry.body) if isinstance(entry, Arrival) else 0
 
 
-def _is_away(error: psycopg.Error) -> bool:
+def _is_away(error: Exception) -> bool:
     """Whether the database may take later what it does not take now: it is stopped, full, overloaded, or a standby."""
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | pg.ReadOnlySqlTransaction)
 
