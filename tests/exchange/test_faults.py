@@ -188,6 +188,20 @@ def test_an_ignored_filter_answers_with_everything(exchange: SimulatedExchange, 
     assert len(http.get("/markets", params=asked).json()["markets"]) > len(some) > 0
 
 
+def test_one_row_may_have_a_value_that_cannot_be(exchange: SimulatedExchange, http: httpx.Client) -> None:
+    good = http.get("/markets").json()["markets"]
+    exchange.fail("wrong_field")
+    found = http.get("/markets").json()["markets"]
+    wrong = [market for market in found if market not in good]
+    assert [market["status"] for market in wrong] == [5]
+    assert len(found) == len(good)
+    active = [market["ticker"] for market in good if market["status"] == "active"][:9]
+    span = {"start_ts": int(DEFAULT_NOW.timestamp()) - 86_400 * 3, "end_ts": int(DEFAULT_NOW.timestamp()), "period_interval": 60}
+    exchange.fail("wrong_field")
+    answer = http.get("/markets/candlesticks", params={"market_tickers": ",".join(active), **span}).json()
+    assert [candle["yes_bid"] for market in answer["markets"] for candle in market["candlesticks"]].count("nobody") == 1
+
+
 def test_an_answer_may_be_of_another_era_and_the_era_may_change_between_two_pages(
     exchange: SimulatedExchange, http: httpx.Client
 ) -> None:

@@ -1,9 +1,9 @@
 """What goes wrong on the way, on request: the faults of the simulated exchange.
 
 Some fall on the connection (`drop`, `truncate`, `slow`, `dribble`), some on the bytes (`broken_json`, `html`), some on what the
-answer says (`other_shape`, `same_page`, `overlap`, `swapped_pages`, `shuffled`, `ignored_filter`, `other_era`); a number is an
-HTTP status. They come one by one as a script says, or by chance: then the same question, asked for the same time, has the same
-fault with the same seed, in whatever order questions arrive.
+answer says (`other_shape`, `same_page`, `overlap`, `swapped_pages`, `shuffled`, `ignored_filter`, `other_era`, `wrong_field`); a
+number is an HTTP status. They come one by one as a script says, or by chance: then the same question, asked for the same time,
+has the same fault with the same seed, in whatever order questions arrive.
 """
 
 import json
@@ -34,9 +34,10 @@ FaultName = Literal[
     "shuffled",  # rows in another order
     "ignored_filter",  # everything, whatever was asked for
     "other_era",  # this answer in another wire format
+    "wrong_field",  # one row has a value that cannot be
 ]
 Fault = FaultName | int
-NAMES: tuple[str, ...] = get_args(FaultName)
+NAMES: tuple[FaultName, ...] = get_args(FaultName)
 ON_THE_CONNECTION = frozenset({"drop", "truncate", "slow", "dribble"})
 STATUSES = frozenset({429, 500, 502, 503, 504})
 
@@ -49,6 +50,14 @@ _OF_THE_SERVERS_CLOCK = frozenset({
     "updated_time", "last_updated_ts", "market_positions_last_updated_ts", "market_settled_ts", "orders_updated_ts",
     "trades_created_ts",
 })  # fmt: skip
+_WRONG: Mapping[str, Document] = {
+    "series": {"title": 5},
+    "events": {"title": 5},
+    "markets": {"status": 5},
+    "candlesticks": {"yes_bid": "nobody"},
+    "trades": {"yes_price_dollars": "much", "yes_price": "much"},
+    "orderbooks": {"orderbook_fp": "thin", "orderbook": "thin"},
+}
 _PAGE_FOR_PEOPLE = b"<!DOCTYPE html><html><head><title>Scheduled maintenance</title></head><body>Back soon.</body></html>"
 _SEPARATOR = "."  # in no cursor of the exchange's own
 
@@ -196,26 +205,25 @@ class Disturbance:
 
     def answer(self, ask: Ask, query: Query) -> Any:  # noqa: ANN401  (wrong answers are any JSON)
         """Return the document of a question, disturbed; a cursor that an earlier fault gave out is understood."""
-        document: Any = _followed(ask, query)
-        match self.fault:
-            case "other_shape":
-                return self._misshapen(document)
-            case "same_page":
-                return _again(document, query)
-            case "overlap":
-                return _overlapping(document, ask, query)
-            case "swapped_pages":
-                return _swapped(document, ask, query)
-            case "shuffled":
-                return self._shuffled(document)
-            case "ignored_filter":
-                kept = {name: values for name, values in query.values.items() if name not in _FILTERS}
-                return _followed(ask, replace(query, values=kept))
-            case "other_era":
-                era = self.chance.choice([era for era in get_args(Era) if era != query.era])
-                return _followed(ask, replace(query, era=era))
-            case _:
-                return _shifted(document, self.skew) if self.skew else document
+        query = self._asked(query)
+        document = _followed(ask, query)
+        made: dict[Fault | None, Callable[[], object]] = {
+            "other_shape": lambda: self._misshapen(document),
+            "same_page": lambda: _again(document, query),
+            "overlap": lambda: _overlapping(document, ask, query),
+            "swapped_pages": lambda: _swapped(document, ask, query),
+            "shuffled": lambda: self._shuffled(document),
+            "wrong_field": lambda: self._wrong(document),
+        }
+        found = made.get(self.fault, lambda: document)()
+        return _shifted(found, self.skew) if self.skew else found
+
+    def _asked(self, query: Query) -> Query:
+        if self.fault == "ignored_filter":
+            return replace(query, values={name: values for name, values in query.values.items() if name not in _FILTERS})
+        if self.fault == "other_era":
+            return replace(query, era=self.chance.choice([era for era in get_args(Era) if era != query.era]))
+        return query
 
     def _misshapen(self, document: Document) -> object:
         name = _items(document) or next(iter(document), "data")
@@ -233,6 +241,15 @@ class Disturbance:
             for row in document[name]
         ]
         return document | {name: self.chance.sample(rows, len(rows))}
+
+    def _wrong(self, document: Document) -> Document:
+        name = _items(document)
+        if name is None or not document[name]:
+            return document
+        rows = list(document[name])
+        place = self.chance.choice([place for place, row in enumerate(rows) if not _is_empty_ladder(row)] or [0])
+        rows[place] = self._wrong(rows[place]) if "candlesticks" in rows[place] else rows[place] | _WRONG[name]
+        return document | {name: rows}
 
     def body(self, body: bytes) -> tuple[bytes, str]:
         """Return the bytes that are sent for an answer, and their content type."""
@@ -253,6 +270,10 @@ def _items(document: object) -> str | None:
         return None
     lists = (name for name, value in document.items() if isinstance(value, list) and name != "milestones")
     return next(lists, None)
+
+
+def _is_empty_ladder(row: Document) -> bool:
+    return row.get("candlesticks") == []
 
 
 def _at(query: Query, cursor: str) -> Query:
