@@ -20,6 +20,7 @@ from kalshidb.exchange.client import (
     ExchangeError,
     RateLimit,
     TokenBucket,
+    date_of,
     retry_delay,
 )
 from kalshidb.exchange.questions import (
@@ -32,6 +33,7 @@ from kalshidb.exchange.questions import (
     request,
 )
 from kalshidb.exchange.simulator import SimulatedExchange
+from kalshidb.exchange.simulator.faults import Fault
 
 NOON = datetime(2026, 10, 20, 12, tzinfo=UTC)
 
@@ -293,6 +295,46 @@ def test_waits_are_spread_by_chance_and_bounded() -> None:
     assert retry_delay(3, 0.0) == 0.0
     assert retry_delay(3, 0.5) == 2.0
     assert retry_delay(50, 1.0) == 30.0
+
+
+@pytest.mark.parametrize("fault", ["broken_json", "html", "other_shape"])
+def test_a_200_that_is_no_answer_is_tried_again_and_is_never_taken_for_an_empty_one(
+    exchange: SimulatedExchange, fault: Fault
+) -> None:
+    ticker = next(iter(exchange.world.markets))
+    span = (NOON - timedelta(days=1), NOON, 60)
+    with patient(exchange, Waiting(), max_retries=1) as client:
+        questions: list[Callable[[], object]] = [
+            client.historical_cutoff,
+            lambda: client.series("KXSIMBTC15M"),
+            lambda: list(client.series_list()),
+            lambda: list(client.markets()),
+            lambda: list(client.trades()),
+            lambda: list(client.candlesticks_batch([ticker], *span)),
+            lambda: list(client.orderbooks([ticker])),
+        ]
+        for question in questions:
+            exchange.requests.clear()
+            exchange.fail(fault)
+            question()
+            assert len(exchange.requests) > 1
+            for _ in range(8):  # of every shape that there is
+                exchange.fail(fault, fault)
+                with pytest.raises(ExchangeError) as caught:
+                    question()
+                assert caught.value.code in {"no_json", "no_items"}
+
+
+def test_an_answer_says_what_the_clock_of_the_exchange_said(exchange: SimulatedExchange, client: ExchangeClient) -> None:
+    assert client.status().date == exchange.present.replace(microsecond=0)
+    with answering(lambda *_: (200, "{}")) as url, hasty(url) as other:
+        assert other.get("/x").date is not None
+
+
+@pytest.mark.parametrize("header", [None, "", "yesterday", "Sun, 99 Nov 2026 12:00:00 GMT"])
+def test_a_date_that_is_none_says_nothing(header: str | None) -> None:
+    assert date_of(header) is None
+    assert date_of("Sun, 01 Nov 2026 12:00:00 GMT") == datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 def test_a_429_between_two_pages_is_not_taken_for_the_end(exchange: SimulatedExchange) -> None:

@@ -21,13 +21,13 @@ from kalshidb.ingest.intake import Intake
 from kalshidb.ingest.sync import STATUSES, SyncScope, sync_markets
 
 EVERYTHING = SyncScope(statuses=STATUSES, historical=True, with_combos=True)
-WHEN = ("created_at", "updated_at", "retrieved_at", "snapshot_time", "valid_from", "valid_to")
+WHEN = ("created_at", "updated_at", "retrieved_at", "snapshot_time", "valid_from", "valid_to", "seen_again")
 BEGIN, END = DEFAULT_NOW - timedelta(days=75), DEFAULT_NOW - timedelta(days=2)
 
 
 def synced(store: Store, url: str, scope: SyncScope = EVERYTHING) -> None:
     with ExchangeClient(url, limit=None, max_retries=0) as client, Intake(store.conn, "sync", origin="poll") as intake:
-        sync_markets(client, store.conn, intake, scope)
+        sync_markets(client, intake, scope)
 
 
 def filled(store: Store, url: str, scope: BackfillScope) -> Outcome:

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -82,7 +83,7 @@ class Answer:
     """One answer of the exchange, as it came.
 
     `url` is without the query; `params` are the parameters, repeated ones joined by commas; `retrieved_at` is when the
-    whole answer had arrived, UTC.
+    whole answer had arrived, UTC; `date` is what the exchange's clock said, None where it did not say.
     """
 
     url: str
@@ -90,6 +91,7 @@ class Answer:
     status: int
     body: bytes
     retrieved_at: datetime
+    date: datetime | None = None
     _document: Any = field(default=_UNREAD, init=False, repr=False, compare=False)
 
     @property
@@ -102,8 +104,8 @@ class Answer:
         if self._document is _UNREAD:
             try:
                 document = json.loads(self.body, parse_float=Decimal)
-            except ValueError as error:
-                raise ExchangeError(self.status, "no_json", str(error), self.url) from error
+            except (ValueError, RecursionError, ArithmeticError) as error:  # the latter: a number beyond reason
+                raise ExchangeError(self.status, NO_JSON, str(error), self.url) from error
             object.__setattr__(self, "_document", document)
         return self._document
 
@@ -114,6 +116,42 @@ class Answer:
 def is_passing(status: int) -> bool:
     """Whether the same request may succeed later: too many requests, or a fault of the server."""
     return status == 429 or status >= 500
+
+
+NO_JSON, NO_ITEMS = "no_json", "no_items"
+
+
+def unusable(question: Request, answer: Answer) -> ExchangeError | None:
+    """Return what makes a successful answer none to its question, or None: it is no JSON, or has not what was asked for.
+
+    What stands before an exchange answers 200 with a page for people, or with the half of an answer, when something is wrong; taken
+    for an empty list, that would be a hole.
+    """
+    try:
+        document = answer.document
+    except ExchangeError as error:
+        return error
+    names, of = ((question.items,), list) if question.items is not None else (question.holds, question.of)
+    held = [document[name] for name in names if name in document] if isinstance(document, dict) else []
+    if not names or any(_is_filled(value, of) for value in held):
+        return None
+    what = "a page without a list of" if of is list else "an answer without"
+    return ExchangeError(answer.status, NO_ITEMS, f"{what} {' or '.join(names)}", answer.url)
+
+
+def _is_filled(value: object, of: type) -> bool:
+    if of is list:
+        return value is None or isinstance(value, list)
+    return value != {} and isinstance(value, of)
+
+
+def date_of(header: str | None) -> datetime | None:
+    """Return the time that a `Date` says; None where it is absent or says none."""
+    try:
+        said = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return said.replace(tzinfo=said.tzinfo or UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +288,9 @@ class Paging:
 
     def _next_page(self, answer: Answer, name: str) -> Request | None:
         document = answer.document
-        items = None
-        if isinstance(document, dict) and name in document:
-            items = [] if document[name] is None else document[name]
-        if not isinstance(items, list):
-            raise ExchangeError(answer.status, "no_items", f"a page without a list of {name}", answer.url)
+        if wrong := unusable(self._first, answer):
+            raise wrong
+        items = document[name] or []
         if stray := stray_row(self._first, items):
             raise ExchangeError(answer.status, "filter_ignored", stray, answer.url)
         cursor = document.get("cursor") or ""
@@ -433,7 +469,7 @@ class AsyncExchangeClient(Endpoints[Coroutine[Any, Any, Answer], AsyncGenerator[
             failure = await self._attempt(question, url)
             if isinstance(failure, Answer):
                 return failure
-            passing = failure.status is None or is_passing(failure.status)
+            passing = failure.status is None or is_passing(failure.status) or failure.code in (NO_JSON, NO_ITEMS)
             if not passing or attempt >= self._max_retries:
                 raise failure
             delay = retry_delay(attempt, self._chance(), failure.retry_after)
@@ -458,8 +494,11 @@ class AsyncExchangeClient(Endpoints[Coroutine[Any, Any, Answer], AsyncGenerator[
             failure.__cause__ = error
             return failure
         arrived = datetime.now(UTC)
-        answer = Answer(url, _joined(question.params), response.status_code, response.content, arrived)
-        return answer if response.is_success else refusal(answer, retry_after(response.headers.get("Retry-After")))
+        said_at = date_of(response.headers.get("Date"))
+        answer = Answer(url, _joined(question.params), response.status_code, response.content, arrived, said_at)
+        if not response.is_success:
+            return refusal(answer, retry_after(response.headers.get("Retry-After")))
+        return unusable(question, answer) or answer
 
 
 class ExchangeClient(Endpoints[Answer, Iterator[Answer]]):

@@ -7,7 +7,7 @@ is asked: answers from a client, one after the other or awaited, and the bare re
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
 from urllib.parse import quote
@@ -35,12 +35,17 @@ class Request:
         items: the name of the list in each page of an answer that comes in pages.
         cut: the name under which an answer that cut the range says where; the rest is asked for from there.
             Without `items` and `cut` there is one answer.
+        holds: names, at least one of which an answer has; without `items`, which is the one. An answer with none of them, or with
+            something else there, is none to this question. Empty: any JSON will do.
+        of: what stands under these names: a list (null is an empty one), an object, or anything.
     """
 
     path: str
     params: tuple[tuple[str, str], ...] = ()
     items: str | None = None
     cut: str | None = None
+    holds: tuple[str, ...] = ()
+    of: type = list
 
 
 def request(path: str, items: str | None = None, cut: str | None = None, /, **params: Parameter) -> Request:
@@ -90,14 +95,20 @@ def candlestick_requests(path: str, start: Moment, end: Moment, period_minutes: 
     """Return the requests for the candles of one market whose period ends within [start, end]."""
     # One period less than allowed: how the exchange rounds a range is not documented.
     windows = candlestick_windows(start, end, period_minutes, MAX_PERIODS - 1)
-    return (request(path, start_ts=first, end_ts=last, period_interval=period_minutes) for first, last in windows)
+    return (
+        replace(request(path, start_ts=first, end_ts=last, period_interval=period_minutes), holds=("candlesticks",))
+        for first, last in windows
+    )
 
 
 def batch_candlestick_requests(tickers: Sequence[str], start: Moment, end: Moment, period_minutes: int) -> Iterator[Request]:
     """Return the requests for the candles of many markets: at most 100 markets and 10,000 candles each."""
     candlestick_windows(start, end, period_minutes, 1)  # what cannot be is refused here, not at the first answer
     return (
-        request("/markets/candlesticks", market_tickers=some, start_ts=first, end_ts=last, period_interval=period_minutes)
+        replace(
+            request("/markets/candlesticks", market_tickers=some, start_ts=first, end_ts=last, period_interval=period_minutes),
+            holds=("markets",),
+        )
         for some in chunks(tickers, MAX_BATCH_TICKERS)
         for first, last in candlestick_windows(start, end, period_minutes, batch_periods(len(some)))
     )
@@ -112,7 +123,7 @@ def orderbook_requests(tickers: Sequence[str], depth: int | None = None) -> Iter
     """Return the requests for many order books. Here tickers are repeated: a comma list answers one empty book."""
     for some in chunks(tickers, MAX_BATCH_TICKERS):
         named = tuple(("tickers", ticker) for ticker in some)
-        yield Request("/markets/orderbooks", named + request("", depth=depth).params)
+        yield Request("/markets/orderbooks", named + request("", depth=depth).params, holds=("orderbooks",))
 
 
 def chunks(tickers: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -173,6 +184,9 @@ class Endpoints(ABC, Generic[One, Many]):
         """
         return self._many([request(path, items, **params)])
 
+    def _alone(self, question: Request, *names: str, of: type = dict) -> One:
+        return self._one(replace(question, holds=names, of=of))
+
     # The exchange, series and events.
 
     def status(self) -> One:
@@ -181,15 +195,15 @@ class Endpoints(ABC, Generic[One, Many]):
 
     def historical_cutoff(self) -> One:
         """Return the times before which markets and trades are only in the historical tier; they move on every day."""
-        return self.get("/historical/cutoff")
+        return self._alone(request("/historical/cutoff"), "trades_created_ts", of=object)
 
     def series_list(self, *, category: str | None = None, tags: Sequence[str] | None = None) -> Many:
         """Return all series, in one answer of several megabytes."""
-        return self._many([request("/series", category=category, tags=tags)])
+        return self._many([replace(request("/series", category=category, tags=tags), holds=("series",))])
 
     def series(self, ticker: str) -> One:
         """Return one series."""
-        return self.get(f"/series/{segment(ticker)}")
+        return self._alone(request(f"/series/{segment(ticker)}"), "series")
 
     def events(self, *, status: str | None = None, series_ticker: str | None = None, with_nested_markets: bool = False) -> Many:
         """Return events of both tiers, 200 a page; nested markets only of the live tier.
@@ -217,7 +231,7 @@ class Endpoints(ABC, Generic[One, Many]):
 
     def event(self, ticker: str, *, with_nested_markets: bool = False) -> One:
         """Return one event; its markets are beside it, or within if asked."""
-        return self.get(f"/events/{segment(ticker)}", with_nested_markets=with_nested_markets or None)
+        return self._alone(request(f"/events/{segment(ticker)}", with_nested_markets=with_nested_markets or None), "event")
 
     # Markets.
 
@@ -255,7 +269,7 @@ class Endpoints(ABC, Generic[One, Many]):
 
     def market(self, ticker: str) -> One:
         """Return one market of the live tier; 404 if it is historical."""
-        return self.get(f"/markets/{segment(ticker)}")
+        return self._alone(request(f"/markets/{segment(ticker)}"), "market")
 
     def historical_markets(self, *, series_ticker: str | None = None, event_ticker: str | None = None) -> Many:
         """Return markets of the historical tier, 1,000 a page; one filter or none, and none by time."""
@@ -269,7 +283,7 @@ class Endpoints(ABC, Generic[One, Many]):
 
     def historical_market(self, ticker: str) -> One:
         """Return one market of the historical tier; 404 if it is live."""
-        return self.get(f"/historical/markets/{segment(ticker)}")
+        return self._alone(request(f"/historical/markets/{segment(ticker)}"), "market")
 
     # Candles. Those whose period ends within [start, end]; the last of a market ends one period after its close.
 
@@ -297,7 +311,8 @@ class Endpoints(ABC, Generic[One, Many]):
         """
         path = f"/series/{segment(series_ticker)}/events/{segment(event_ticker)}/candlesticks"
         ((first, last),) = candlestick_windows(start, end, period_minutes, 10**9)
-        return self._many([request(path, None, "adjusted_end_ts", start_ts=first, end_ts=last, period_interval=period_minutes)])
+        question = request(path, None, "adjusted_end_ts", start_ts=first, end_ts=last, period_interval=period_minutes)
+        return self._many([replace(question, holds=("market_candlesticks",))])
 
     # Trades and order books.
 
@@ -325,7 +340,7 @@ class Endpoints(ABC, Generic[One, Many]):
 
     def orderbook(self, ticker: str, *, depth: int | None = None) -> One:
         """Return the bids of both sides of one market, the `depth` best (None: all). Past books cannot be asked for."""
-        return self.get(f"/markets/{segment(ticker)}/orderbook", depth=depth)
+        return self._alone(request(f"/markets/{segment(ticker)}/orderbook", depth=depth), "orderbook", "orderbook_fp")
 
     def orderbooks(self, tickers: Sequence[str], *, depth: int | None = None) -> Many:
         """Return the order books of many markets, 100 an answer."""
