@@ -263,8 +263,6 @@ class Collector:
         def walk(landing: Landing) -> None:
             sync_markets(self._client, landing, self._plan.scope, on_market=note)
             self._open = tuple(found)
-            if landing.away is not None:
-                log.warning("markets that have left the lists were not looked for; the next run with a database does")
 
         try:
             self._collect(QUOTES, self._plan.interval, walk)
@@ -366,7 +364,16 @@ class Collector:
                 finished.report, finished.spooled = landing.report, landing.spooled
                 finished.unstored = bool(landing.unsaved) or landing.unstored
                 if landing.was_away is not None:
-                    finished.status, finished.error = "degraded", f"the database was away: {landing.was_away}"
+                    left = "; markets that have left the lists are looked for by the next run with a database"
+                    finished.status = "degraded"
+                    finished.error = (
+                        f"the database was away: {landing.was_away}{left if finished.unstored and component == QUOTES else ''}"
+                    )
+                elif finished.unstored:
+                    finished.status, finished.error = (
+                        "degraded",
+                        "it waits behind what another run or process loads from the spool",
+                    )
             if landing.report.cut is not None:
                 finished.status, finished.error = "degraded", landing.report.cut
             elif finished.status == "healthy" and landing.report.total.rejected:
@@ -434,4 +441,4 @@ def _source(component: str, client: ExchangeClient) -> str:
 
 
 def _said(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__)[:2000]
+    return (" ".join(str(error).split()) or type(error).__name__)[:2000]

@@ -263,7 +263,8 @@ class Landing:
         self._reports.append(intake.report)
         if not _is_away(error):
             self._put_aside()
-            intake.__exit__(type(error), error, None)
+            with suppress(psycopg.Error):  # the run's end may be refused for the same reason
+                intake.__exit__(type(error), error, None)
             raise error
         self.away = self.was_away = _first_line(error)
         self._lost[intake.report.run_id] = self.away
