@@ -670,6 +670,17 @@ def test_combinations_are_left_out_unless_they_are_asked_for(client: ExchangeCli
     assert len(only) == 2
 
 
+def test_events_of_combinations_have_a_list_of_their_own(exchange: SimulatedExchange, client: ExchangeClient) -> None:
+    usual = {event["event_ticker"] for page in client.events() for event in page.document["events"]}
+    combos = {event["event_ticker"]: event for page in client.multivariate_events() for event in page.document["events"]}
+    assert set(combos) == set(exchange.world.combos)
+    assert not usual & set(combos)
+    (page,) = client.multivariate_events(series_ticker="KXMVEWEATHER", with_nested_markets=True)
+    assert [event["series_ticker"] for event in page.document["events"]] == ["KXMVEWEATHER"] * 2
+    assert sum(len(event["markets"]) for event in page.document["events"]) > 0
+    assert [len(page.document["events"]) for page in client.multivariate_events(series_ticker="KXOTHER")] == [0]
+
+
 def test_many_markets_are_asked_for_by_name_in_pieces(exchange: SimulatedExchange, client: ExchangeClient) -> None:
     names = list(exchange.world.markets)
     live = [m["ticker"] for page in client.markets_named(names) for m in page.document["markets"]]

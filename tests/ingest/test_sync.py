@@ -18,7 +18,7 @@ from kalshidb.exchange.simulator import SimulatedExchange, World
 from kalshidb.exchange.simulator.world import DEFAULT_NOW
 from kalshidb.ingest.intake import Intake, Report
 from kalshidb.ingest.sync import ASKED_ONE_BY_ONE, SyncError, SyncScope, sync_markets
-from kalshidb.queries import ops
+from kalshidb.queries import catalog, ops
 from kalshidb.settings import SettingsError
 
 SETTLED = {"finalized"}
@@ -86,6 +86,21 @@ def test_combos_come_when_asked_for(store: Store, exchange: SimulatedExchange) -
     assert not combos & stored(store)
     synced(store, exchange, SyncScope(with_combos=True))
     assert combos <= stored(store)
+    events = store.conn.execute("SELECT event_ticker, series_ticker FROM catalog.events WHERE NOT is_stub").fetchall()
+    assert {(event.ticker, event.series_ticker) for event in exchange.world.combos.values()} <= set(events)
+    assert catalog.stubs(store.conn) == []
+
+
+@pytest.mark.parametrize("one_by_one", [0, ASKED_ONE_BY_ONE])
+def test_combos_of_a_category_come_with_their_events(
+    store: Store, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch, one_by_one: int
+) -> None:
+    monkeypatch.setattr("kalshidb.ingest.sync.ASKED_ONE_BY_ONE", one_by_one)
+    synced(store, exchange, SyncScope(categories=("Exotics",), with_combos=True))
+    assert stored(store) == unsettled(exchange.world, combos=True) - unsettled(exchange.world)
+    assert store.conn.execute("SELECT event_ticker FROM catalog.events").fetchall() == [
+        (event,) for event in sorted(exchange.world.combos)
+    ]
 
 
 def test_one_series_is_asked_for_alone(store: Store, exchange: SimulatedExchange) -> None:

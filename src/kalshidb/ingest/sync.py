@@ -37,7 +37,7 @@ class SyncScope:
         series: only these series; empty for all.
         categories: only series of these categories, in the exchange's words; empty for all.
         statuses: words of STATUSES. `settled` lists markets that settled in the last two months or so.
-        with_combos: also multivariate combinations, more than all others together.
+        with_combos: also multivariate combinations, more than all others together; their events are listed whatever their status.
         historical: also what settled before that; millions of markets when no series is named.
         max_pages: stop each list after so many pages; the run then counts as truncated.
     """
@@ -163,6 +163,9 @@ def _event_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Re
     for status in dict.fromkeys(_OF_EVENTS[word] for word in scope.statuses):
         for series in few:
             yield from REQUESTS.events(status=status, series_ticker=series)
+    if scope.with_combos:
+        for series in few:
+            yield from REQUESTS.multivariate_events(series_ticker=series)
 
 
 def _market_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:

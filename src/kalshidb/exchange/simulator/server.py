@@ -77,6 +77,7 @@ class Exchange:
             ("/series", self.series_list),
             (f"/series/{ticker}", self.series),
             ("/events", self.events),
+            ("/events/multivariate", self.multivariate_events),
             (f"/events/{ticker}", self.event),
             ("/markets", self.markets),
             ("/markets/trades", self.trades),
@@ -151,6 +152,13 @@ class Exchange:
         page, cursor = _page(found, query, "events", limit)
         documents = [self._event(event, query.era, nested=nested) for event in page]
         return {"cursor": cursor, "events": documents, "milestones": []}
+
+    def multivariate_events(self, query: Query) -> Document:
+        """`/events/multivariate`: the events of combinations, which no other list and no name gives; a status is ignored."""
+        limit, series, nested = query.limit(200, 200), query.text("series_ticker"), query.flag("with_nested_markets")
+        found = [event for event in self.world.combos.values() if not series or event.series_ticker == series]
+        page, cursor = _page(found, query, "multivariate_events", limit)
+        return {"cursor": cursor, "events": [self._event(event, query.era, nested=nested) for event in page]}
 
     def event(self, query: Query, ticker: str) -> Document:
         """`/events/{event}`: the markets nested, or beside the event."""
