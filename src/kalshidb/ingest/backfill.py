@@ -7,6 +7,7 @@ many, share the work by events: who claims an event has it until it is done or t
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ STILL_FORMING = timedelta(minutes=1)
 """How long after its end a candlestick may still change."""
 AROUND_CUTOFF = timedelta(days=1)
 """How far from the tiers' border both are asked: it moves while we ask."""
+CUTOFF_HOLDS = 3600.0
+"""Seconds for which that border is taken to be where it was."""
 
 
 class BackfillError(ValueError):
@@ -269,6 +272,7 @@ def backfill(
         pieces = missing_pieces(conn, scope, now())
         on_total(sum((piece.missing for piece in pieces), timedelta()))
     waiting = iter(pieces)
+    left: list[Piece] = []
     one_at_a_time = threading.Lock()
     stop = threading.Event()
 
@@ -280,10 +284,10 @@ def backfill(
         try:
             with connect() as conn, Intake(conn, _source(client, scope, number, workers), origin="backfill") as intake:
                 outcome.reports.append(intake.report)
-                cutoff = _cutoff(client)
+                worker = _Worker(client, conn, intake, scope, outcome, now, on_window)
                 while piece := next_piece():
-                    if not _work_on(piece, client, conn, intake, scope, cutoff, outcome, now, on_window):
-                        outcome.left_to_others += 1
+                    if not worker.work_on(piece):
+                        left.append(piece)
         except BaseException:
             stop.set()
             raise
@@ -291,6 +295,7 @@ def backfill(
     with ThreadPoolExecutor(workers, thread_name_prefix="backfill") as pool:
         for done in [pool.submit(work, number) for number in range(1, workers + 1)]:
             done.result()
+    outcome.left_to_others = len(left)
     return outcome
 
 
@@ -301,46 +306,122 @@ def _source(client: ExchangeClient, scope: BackfillScope, number: int, workers: 
     return f"backfill {scope.kind}{minutes} {what} {scope.start:%Y-%m-%dT%H:%MZ} to {scope.end:%Y-%m-%dT%H:%MZ}{one_of} {client.base_url}"
 
 
-def _work_on(
-    piece: Piece,
-    client: ExchangeClient,
-    conn: psycopg.Connection[Any],
-    intake: Intake,
-    scope: BackfillScope,
-    cutoff: datetime | None,
-    outcome: Outcome,
-    now: Callable[[], datetime],
-    on_window: Callable[[timedelta, int], object],
-) -> bool:
-    """Fetch a piece, unless another worker has it: then return False."""
-    key = {"job_name": scope.job_name, "series_ticker": piece.series_ticker, "event_ticker": piece.event_ticker}
-    begin, end = piece.window
-    checkpoint = ops.begin_checkpoint(conn, **key, window_start_ts=begin, window_end_ts=end)
-    if checkpoint is None:
-        return False
-    attempt = checkpoint.attempts
-    try:
-        # What another worker did since the list was made need not be done again.
-        current = _still_missing(conn, scope, piece, now())
-        for until in _fetch_piece(client, conn, intake, scope, current, cutoff, outcome, on_window) if current else ():
-            if until is not None and not ops.advance_checkpoint(conn, **key, attempts=attempt, fetched_through=until):
-                raise psycopg.OperationalError(f"the checkpoint of {piece.event_ticker} is not this worker's any more")
-    except ExchangeError as error:
-        ops.fail_checkpoint(conn, **key, attempts=attempt, error=str(error)[:2000])
-        if error.status is None or error.status >= 500 or error.status == 429:
-            raise  # the exchange is out of reach: it would be so for the next piece too
-        outcome.failed[piece.event_ticker or "the tape"] = str(error)
-    else:
-        ops.succeed_checkpoint(conn, **key, attempts=attempt)
-    return True
+@dataclass(slots=True)
+class _Worker:
+    """Fetches pieces one after the other, and writes over a connection of its own; see `backfill` for what it is given."""
+
+    client: ExchangeClient
+    conn: psycopg.Connection[Any]
+    intake: Intake
+    scope: BackfillScope
+    outcome: Outcome
+    now: Callable[[], datetime]
+    on_window: Callable[[timedelta, int], object]
+    _border: datetime | None = None
+    _border_is_old: float = 0.0  # time.monotonic(); at once
+
+    def work_on(self, piece: Piece) -> bool:
+        """Fetch a piece, unless another worker has it: then return False."""
+        key = {"job_name": self.scope.job_name, "series_ticker": piece.series_ticker, "event_ticker": piece.event_ticker}
+        begin, end = piece.window
+        checkpoint = ops.begin_checkpoint(self.conn, **key, window_start_ts=begin, window_end_ts=end)
+        if checkpoint is None:
+            return False
+        attempt = checkpoint.attempts
+        try:
+            # What another worker did since the list was made need not be done again.
+            current = _still_missing(self.conn, self.scope, piece, self.now())
+            for until in self._fetch(current) if current else ():
+                if until is not None and not ops.advance_checkpoint(self.conn, **key, attempts=attempt, fetched_through=until):
+                    raise psycopg.OperationalError(f"the checkpoint of {piece.event_ticker} is not this worker's any more")
+        except ExchangeError as error:
+            ops.fail_checkpoint(self.conn, **key, attempts=attempt, error=str(error)[:2000])
+            if error.status is None or error.status >= 500 or error.status == 429:
+                raise  # the exchange is out of reach: it would be so for the next piece too
+            self.outcome.failed[piece.event_ticker or "the tape"] = str(error)
+        else:
+            ops.succeed_checkpoint(self.conn, **key, attempts=attempt)
+        return True
+
+    def _fetch(self, piece: Piece) -> Iterator[datetime | None]:
+        """Fetch, store and note as covered each window; yield up to when all of the piece is stored, None while that is unknown."""
+        moved: set[str] = set()  # markets that the live tier does not have
+        width = Width()
+        # All markets advance together only where they miss the same and fit into one request.
+        together = len(piece.spans) == 1 or (
+            self.scope.kind == "candlesticks" and len(set(piece.spans.values())) == 1 and len(piece.spans) <= MAX_BATCH_TICKERS
+        )
+        for window in windows_of(piece, self.scope, width):
+            fetched, objects = (
+                self._take_candlesticks(window, moved) if self.scope.kind == "candlesticks" else self._take_trades(window)
+            )
+            self.intake.flush()
+            if fetched:
+                ops.extend_coverage(
+                    self.conn,
+                    market_tickers=fetched,
+                    kind=self.scope.kind,
+                    period_interval_minutes=self.scope.period_minutes,
+                    covered_from=window.start,
+                    covered_until=window.end,
+                    run_id=self.intake.report.run_id,
+                )
+            width.learn(objects)
+            self.on_window((window.end - window.start) * len(window.tickers), objects)
+            yield window.end if together else None
+
+    def _take_candlesticks(self, window: Window, moved: set[str]) -> tuple[list[str], int]:
+        """Take in the candlesticks of a window; return the markets that a tier answered for, and how many candlesticks they had."""
+        minutes = self.scope.period_minutes
+        last = window.end - timedelta(seconds=1)  # the exchange counts both bounds in
+        live = [ticker for ticker in window.tickers if ticker not in moved]
+        answered: dict[str, int] = {}
+
+        def note(documents: Iterable[Any], alone: str | None = None) -> None:
+            for document in documents:
+                for market in document.get("markets") or [] if alone is None else [document]:
+                    ticker = alone or str(market["market_ticker"])
+                    answered[ticker] = answered.get(ticker, 0) + len(market.get("candlesticks") or [])
+
+        if live:
+            note(take(self.intake, self.client.candlesticks_batch(live, window.start, last, minutes), self.scope.hints))
+            moved.update(ticker for ticker in live if ticker not in answered)
+        for ticker in window.tickers:
+            if ticker in moved and ticker not in self.outcome.unknown:
+                answers = self.client.historical_candlesticks(ticker, window.start, last, minutes)
+                hints = Hints(market_ticker=ticker, period_interval_minutes=minutes)
+                try:
+                    note(take(self.intake, answers, hints), alone=ticker)
+                except ExchangeError as error:
+                    if error.status != 404:
+                        raise
+                    self.outcome.unknown.add(ticker)
+        return [ticker for ticker in window.tickers if ticker in answered], sum(answered.values())
+
+    def _take_trades(self, window: Window) -> tuple[list[str], int]:
+        """Take in the trades of a window from the tier, or near their border from both, that can have them."""
+        (ticker,) = window.tickers
+        cutoff = self._cutoff()
+        tiers: list[Iterator[Answer]] = []
+        if cutoff is None or window.end > cutoff - AROUND_CUTOFF:
+            tiers.append(self.client.trades(ticker or None, start=window.start, end=window.end))
+        if cutoff is not None and window.start < cutoff + AROUND_CUTOFF:
+            tiers.append(self.client.historical_trades(ticker or None, start=window.start, end=window.end))
+        found = sum(len(document.get("trades") or []) for answers in tiers for document in take(self.intake, answers))
+        return [ticker], found
+
+    def _cutoff(self) -> datetime | None:
+        """Return the tiers' border for trades, asked for again before it can have moved far: a backfill may take days."""
+        if time.monotonic() >= self._border_is_old:
+            self._border = _cutoff(self.client)
+            self._border_is_old = time.monotonic() + CUTOFF_HOLDS
+        return self._border
 
 
 def _still_missing(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece, now: datetime) -> Piece | None:
     # What has become over since the list was made is for the next run: the checkpoint ends where the piece does.
     scope = replace(scope, end=min(scope.end, piece.window[1]))
-    for current in missing_pieces(conn, scope, now) if scope.is_whole_tape else _of_event(conn, scope, piece, now):
-        return current
-    return None
+    return next(iter(missing_pieces(conn, scope, now) if scope.is_whole_tape else _of_event(conn, scope, piece, now)), None)
 
 
 def _of_event(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece, now: datetime) -> Iterator[Piece]:
@@ -357,87 +438,6 @@ def _of_event(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece,
         kept = {ticker: spans for ticker, spans in current.spans.items() if ticker in piece.spans}
         if kept:
             yield Piece(current.series_ticker, current.event_ticker, kept, current.has_event)
-
-
-def _fetch_piece(
-    client: ExchangeClient,
-    conn: psycopg.Connection[Any],
-    intake: Intake,
-    scope: BackfillScope,
-    piece: Piece,
-    cutoff: datetime | None,
-    outcome: Outcome,
-    on_window: Callable[[timedelta, int], object],
-) -> Iterator[datetime | None]:
-    """Fetch, store and note as covered each window; yield up to when everything of the piece is stored, None while that is unknown."""
-    moved: set[str] = set()  # markets that the live tier does not have
-    width = Width()
-    # All markets advance together only where they miss the same and fit into one request.
-    together = len(piece.spans) == 1 or (
-        scope.kind == "candlesticks" and len(set(piece.spans.values())) == 1 and len(piece.spans) <= MAX_BATCH_TICKERS
-    )
-    for window in windows_of(piece, scope, width):
-        fetched, objects = (
-            _fetch_candlesticks(client, intake, scope, window, moved, outcome)
-            if scope.kind == "candlesticks"
-            else _fetch_trades(client, intake, window, cutoff)
-        )
-        intake.flush()
-        if fetched:
-            ops.extend_coverage(
-                conn,
-                market_tickers=fetched,
-                kind=scope.kind,
-                period_interval_minutes=scope.period_minutes,
-                covered_from=window.start,
-                covered_until=window.end,
-                run_id=intake.report.run_id,
-            )
-        width.learn(objects)
-        on_window((window.end - window.start) * len(window.tickers), objects)
-        yield window.end if together else None
-
-
-def _fetch_candlesticks(
-    client: ExchangeClient, intake: Intake, scope: BackfillScope, window: Window, moved: set[str], outcome: Outcome
-) -> tuple[list[str], int]:
-    """Take in the candlesticks of a window; return the markets that a tier answered for, and how many candlesticks they had."""
-    last = window.end - timedelta(seconds=1)  # the exchange counts both bounds in
-    live = [ticker for ticker in window.tickers if ticker not in moved]
-    answered: dict[str, int] = {}
-
-    def note(documents: Iterable[Any], alone: str | None = None) -> None:
-        for document in documents:
-            for market in document.get("markets") or [] if alone is None else [document]:
-                ticker = alone or str(market["market_ticker"])
-                answered[ticker] = answered.get(ticker, 0) + len(market.get("candlesticks") or [])
-
-    if live:
-        note(take(intake, client.candlesticks_batch(live, window.start, last, scope.period_minutes), scope.hints))
-        moved.update(ticker for ticker in live if ticker not in answered)
-    for ticker in window.tickers:
-        if ticker in moved and ticker not in outcome.unknown:
-            answers = client.historical_candlesticks(ticker, window.start, last, scope.period_minutes)
-            hints = Hints(market_ticker=ticker, period_interval_minutes=scope.period_minutes)
-            try:
-                note(take(intake, answers, hints), alone=ticker)
-            except ExchangeError as error:
-                if error.status != 404:
-                    raise
-                outcome.unknown.add(ticker)
-    return [ticker for ticker in window.tickers if ticker in answered], sum(answered.values())
-
-
-def _fetch_trades(client: ExchangeClient, intake: Intake, window: Window, cutoff: datetime | None) -> tuple[list[str], int]:
-    """Take in the trades of a window from the tier, or near their border from both, that can have them."""
-    (ticker,) = window.tickers
-    tiers: list[Iterator[Answer]] = []
-    if cutoff is None or window.end > cutoff - AROUND_CUTOFF:
-        tiers.append(client.trades(ticker or None, start=window.start, end=window.end))
-    if cutoff is not None and window.start < cutoff + AROUND_CUTOFF:
-        tiers.append(client.historical_trades(ticker or None, start=window.start, end=window.end))
-    found = sum(len(document.get("trades") or []) for answers in tiers for document in take(intake, answers))
-    return [ticker], found
 
 
 def _cutoff(client: ExchangeClient) -> datetime | None:
@@ -465,7 +465,8 @@ def total_of(reports: Sequence[Report]) -> Report:
     total = Report(reports[0].run_id if reports else 0)
     for report in reports:
         for kind, counts in report.kinds.items():
-            total.counts(kind).__iadd__(counts)
+            together = total.counts(kind)
+            together += counts
         for what, count in report.not_stored.items():
             total.not_stored[what] = total.not_stored.get(what, 0) + count
         total.refusals.extend(report.refusals)
