@@ -290,12 +290,13 @@ WHERE status <> 'finalized'
 ORDER BY market_ticker;
 
 -- name: stub_events_of_markets(retrieved_since)
--- Events that are known by ticker only although a market of theirs was described since a moment: to be asked for one by one.
-SELECT events.event_ticker
+-- Events that are known by ticker only although a market of theirs was described since a moment: to be asked for one by one, or, where
+-- the market is a combination of several, to be looked for in the list of those.
+SELECT events.event_ticker, described.is_combo
 FROM catalog.events
 -- One look into the index for each stub; a join might read all markets.
 CROSS JOIN LATERAL (
-    SELECT
+    SELECT raw_json ->> 'mve_collection_ticker' IS NOT NULL AS is_combo
     FROM catalog.markets
     WHERE markets.event_ticker = events.event_ticker
         AND NOT markets.is_stub

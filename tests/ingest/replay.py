@@ -148,7 +148,8 @@ class Replay:
         self._routes: list[tuple[str, Callable[..., tuple[int, Json] | Json]]] = [
             ("/series", lambda query: self._listed("series", recording.series.values(), query)),
             (f"/series/{ticker}", lambda _, name: self._one("series", recording.series, name)),
-            ("/events", lambda query: self._page("events", recording.events.values(), query)),
+            ("/events", lambda query: self._events(query, combos=False)),
+            ("/events/multivariate", lambda query: self._events(query, combos=True)),
             (f"/events/{ticker}", lambda _, name: self._one("event", recording.events, name)),
             ("/markets", lambda query: self._markets(query, historical=False)),
             ("/historical/markets", lambda query: self._markets(query, historical=True)),
@@ -204,6 +205,12 @@ class Replay:
             market["status"] for market in self.recording.markets.values() if market["event_ticker"] == thing["event_ticker"]
         }
         return of_event or {"active"}
+
+    def _events(self, query: Query, *, combos: bool) -> Json:
+        of_combos = {market["event_ticker"] for market in self.recording.markets.values() if market.get("mve_collection_ticker")}
+        return self._page("events", [
+            event for ticker, event in self.recording.events.items() if (ticker in of_combos) == combos
+        ], query)  # fmt: skip
 
     def _markets(self, query: Query, *, historical: bool) -> Json:
         recording = self.recording

@@ -221,6 +221,24 @@ def test_a_market_that_changes_tier_in_the_middle_is_followed(store: Store) -> N
     assert stored_candles(store) == expected
 
 
+def test_trades_are_followed_when_the_border_of_the_tiers_moves_far(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kalshidb.ingest.backfill.CUTOFF_HOLDS", 0.0)
+    with SimulatedExchange(seed=7, markets=200) as exchange:
+        border = datetime.fromtimestamp(exchange.world.cutoff / 1_000_000, UTC)
+        scope = BackfillScope("trades", border, border + timedelta(days=25))
+        moves = iter([DEFAULT_NOW + timedelta(days=20)])
+
+        def let_time_pass(_span: timedelta, _objects: int) -> None:
+            for moment in moves:
+                exchange.move_to(moment)
+
+        with ExchangeClient(exchange.base_url, limit=None) as client:
+            backfill(client, connecting(store), scope, now=lambda: DEFAULT_NOW, on_window=let_time_pass)
+        expected = truth_of_trades(exchange, scope)
+    assert len(expected) > 1_000
+    assert stored_trades(store, scope) == expected
+
+
 COMMAND = [sys.executable, "-m", "kalshidb", "backfill", "candles", "--full-speed", "--interval", "60",
            "--from", f"{OLD:%Y-%m-%dT%H:%M}", "--to", f"{END:%Y-%m-%dT%H:%M}"]  # fmt: skip
 

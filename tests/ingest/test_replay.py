@@ -48,6 +48,8 @@ def recorded(folder: Path, exchange: SimulatedExchange) -> Path:
         written(folder, "border", client.historical_cutoff().document)
         for number, page in enumerate(client.pages("/events", items="events", limit=7)):
             written(folder, f"e{number}", page.document if number % 2 else page.document["events"])
+        for number, page in enumerate(client.multivariate_events()):
+            written(folder, f"m{number}", page.document)
         for path in ("/markets", "/historical/markets"):
             for number, page in enumerate(client.pages(path, items="markets", limit=23)):
                 wrapped = {"_metadata": {"endpoint": "?", "note": "a recorder's"}, "response": page.document}

@@ -89,6 +89,9 @@ def test_combos_come_when_asked_for(store: Store, exchange: SimulatedExchange) -
     events = store.conn.execute("SELECT event_ticker, series_ticker FROM catalog.events WHERE NOT is_stub").fetchall()
     assert {(event.ticker, event.series_ticker) for event in exchange.world.combos.values()} <= set(events)
     assert catalog.stubs(store.conn) == []
+    exchange.requests.clear()
+    synced(store, exchange, SyncScope(with_combos=True))
+    assert not [served for served in exchange.requests if served.path.endswith("/multivariate")]  # none is lacking
 
 
 @pytest.mark.parametrize("one_by_one", [0, ASKED_ONE_BY_ONE])

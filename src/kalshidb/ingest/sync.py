@@ -5,7 +5,8 @@ lists no longer and had not settled when it was last seen is asked for by name, 
 time. Everything may be repeated and stopped at any moment.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -37,7 +38,7 @@ class SyncScope:
         series: only these series; empty for all.
         categories: only series of these categories, in the exchange's words; empty for all.
         statuses: words of STATUSES. `settled` lists markets that settled in the last two months or so.
-        with_combos: also multivariate combinations, more than all others together; their events are listed whatever their status.
+        with_combos: also multivariate combinations, more than all others together, with those of their events that are not known yet.
         historical: also what settled before that; millions of markets when no series is named.
         max_pages: stop each list after so many pages; the run then counts as truncated.
     """
@@ -82,7 +83,7 @@ def sync_markets(
     """
     begun = datetime.now(UTC)
 
-    def walk(questions: Iterable[Request], name: str, keep: Callable[[Any], bool] | None = None) -> Iterator[Any]:
+    def walk(questions: Iterable[Request], name: str, keep: Callable[[Any], bool] | None = None) -> Generator[Any, None, None]:
         answers = client.fetch(questions, max_pages=scope.max_pages, on_cut=lambda cut: intake.note_cut(_cut(cut, scope)))
         for document in take(intake, answers, only=None if keep is None else (name, keep)):
             found = document.get(name) or []
@@ -100,7 +101,10 @@ def sync_markets(
 
     on_step("events")
     events: set[str] = set()
-    for event in walk(_event_questions(scope, few), "events", of_series if picked else None):
+    listed = _event_questions(scope, few)
+    if picked and scope.with_combos:  # whose series they are is said by their events only
+        listed = chain(listed, REQUESTS.multivariate_events())
+    for event in walk(listed, "events", of_series if picked else None):
         events.add(str(event.get("event_ticker")))
 
     on_step("markets")
@@ -127,11 +131,15 @@ def sync_markets(
 
     intake.flush()
     on_step("events of those")
-    for stub in intake.ask(lambda conn: catalog.stub_events_of_markets(conn, retrieved_since=begun)) or ():
-        _ask_if_there(walk, REQUESTS.event(stub.event_ticker), "event")
+    lacking = intake.ask(lambda conn: catalog.stub_events_of_markets(conn, retrieved_since=begun)) or []
+    if scope.with_combos:
+        _look_for_combos(walk, few, {stub.event_ticker for stub in lacking if stub.is_combo})
+    for stub in lacking:
+        if not stub.is_combo:
+            _ask_if_there(walk, REQUESTS.event(stub.event_ticker), "event")
 
 
-Walk = Callable[..., Iterator[Any]]
+Walk = Callable[..., Generator[Any, None, None]]
 
 
 def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
@@ -163,9 +171,6 @@ def _event_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Re
     for status in dict.fromkeys(_OF_EVENTS[word] for word in scope.statuses):
         for series in few:
             yield from REQUESTS.events(status=status, series_ticker=series)
-    if scope.with_combos:
-        for series in few:
-            yield from REQUESTS.multivariate_events(series_ticker=series)
 
 
 def _market_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:
@@ -181,6 +186,16 @@ def _ask_by_name(walk: Walk, tickers: Sequence[str]) -> None:
         moved = [ticker for ticker in some if ticker not in live]
         for _ in walk(REQUESTS.markets_named(moved, historical=True), "markets"):
             pass
+
+
+def _look_for_combos(walk: Walk, few: Sequence[str | None], lacking: set[str]) -> None:
+    """Take in the list of combinations' events as far as it takes to find those that are lacking: it has no filter by status."""
+    for series in few if lacking else ():
+        with closing(walk(REQUESTS.multivariate_events(series_ticker=series), "events")) as listed:
+            for event in listed:
+                lacking.discard(str(event.get("event_ticker")))
+                if not lacking:
+                    return
 
 
 def _ask_if_there(walk: Walk, question: Request, name: str) -> list[Any]:
