@@ -150,7 +150,7 @@ def _register_spool(app: typer.Typer, address: Address) -> None:
 
 def _collect(plan: Plan, address: Address, spool: Path | None, *, once: bool, full_speed: bool, as_json: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what it skips is counted as missed
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # what it skips is counted as missed
     done: list[Finished] = []
     signals: SimpleQueue[int] = SimpleQueue()  # the one queue that a signal handler may put into
     stopping = False

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -459,6 +460,7 @@ def test_a_server_that_is_killed_during_a_poll_and_restarted_holds_what_it_would
                 again.conn.close()
     finally:
         ServerDirectory(root).stop()
+        shutil.rmtree(root, ignore_errors=True)
     assert "markets" in steps
 
 
