@@ -390,12 +390,20 @@ class Intake:
         seen_at = hints.observed_at or seen_at
         if self._keep_raw or seen_at is None:
             return None
-        return plain.read(document, hints, seen_at, _APART)
+        return plain.read(document, hints, seen_at, _APART, self._origin)
 
     def take_page(self, page: plain.Page, source: str) -> None:
         """Take in the rows of an answer that was read the fast way."""
-        self._pages[_MAIN[page.kind]].append(_Held(page, source))
-        self._held += len(page.rows)
+        parts = {
+            _MAIN[page.kind]: page,
+            Destination.MARKET_VERSION: page.versions,
+            Destination.PRICE_SNAPSHOT: page.quotes,
+            Destination.SETTLEMENT: page.settlements,
+        }
+        for destination, part in parts.items():
+            if part is not None and part.rows:
+                self._pages[destination].append(_Held(part, source))
+        self._held += page.size
         self._flush_if_full()
 
     def _take_found(
