@@ -307,6 +307,46 @@ def test_what_can_neither_be_stored_nor_spooled_is_kept_for_the_next_landing(out
     assert later.unsaved == ()
 
 
+def test_a_landing_without_room_on_the_disk_goes_on_when_its_database_is_back(outage: Outage, tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file is where the folder should be")
+    durable: list[int] = []
+    with Landing(
+        outage.connect, Spool(tmp_path / "spool"), "a walk", origin="poll", on_durable=durable.append, clock=ticking()
+    ) as landing:
+        outage.away()
+        landing.arrive(page(1))
+        with pytest.raises(SpoolError):
+            landing.flush()
+        for number in (2, 3):
+            with pytest.raises(SpoolError):
+                landing.arrive(page(number))
+        assert durable == []
+        outage.back()
+        landing.arrive(page(4))
+        assert durable == [4]
+        assert landing.unsaved == ()
+    assert len(rows(outage.url)["market_data.public_trades"]) == 4
+
+
+def test_a_backlog_outlives_another_loss_on_the_way(outage: Outage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spool").write_text("a file is where the folder should be")
+    backlog = [page(number) for number in range(5)]
+    take_in = Intake.arrive
+
+    def lose(intake: Intake, arrival: Arrival, *rest: Any) -> None:  # noqa: ANN401
+        if arrival == backlog[1]:
+            outage.away()
+            intake.flush()
+        take_in(intake, arrival, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intake, "arrive", lose)
+        landing = Landing(outage.connect, Spool(tmp_path / "spool"), "a walk", origin="poll", backlog=backlog)
+        with pytest.raises(SpoolError), landing:
+            pass
+    assert landing.unsaved == tuple(backlog)
+
+
 def test_an_error_that_no_waiting_mends_is_raised_and_what_arrived_is_spooled(outage: Outage, tmp_path: Path) -> None:
     def walk() -> None:
         with Landing(outage.connect, Spool(tmp_path), "a walk", origin="poll") as landing:

@@ -106,13 +106,7 @@ class Landing:
 
     def __enter__(self) -> Self:
         try:
-            backlog = list(self._held)
-            if self._look(wait=False):
-                self._held.clear()
-                self._held_bytes = self._given = 0
-                for entry in backlog:
-                    self._give(entry)
-            elif backlog:
+            if not self._look(wait=False) and self._held:
                 self._put_aside()
         except BaseException:
             self._hang_up()
@@ -125,7 +119,7 @@ class Landing:
             self.flush()
             if self._intake is None and self._held:
                 self._put_aside()
-            if self._intake is None and not self._stop():
+            if self._intake is None and not self._stop() and (error is None or self._lost):
                 self._look(wait=False)  # perhaps it is back, so that the run does not stay open
             self.unstored = self._intake is None and self.spooled > 0
             if self._intake is not None:
@@ -229,8 +223,13 @@ class Landing:
         self._held.append(entry)
         self._held_bytes += _size(entry)
         if self._intake is None:
-            self._put_aside()
-            self._look(wait=True)
+            try:
+                self._put_aside()
+            except SpoolError:
+                if not self._look(wait=True):  # the database may be back before there is room on the disk
+                    raise
+            else:
+                self._look(wait=True)
             return self._given
         try:
             if isinstance(entry, Arrival):
@@ -308,7 +307,20 @@ class Landing:
         if self.away is not None:
             log.warning("the database is back")
         self.away, self._wait = None, FIRST_WAIT
-        return True
+        if self._held:
+            self._take_held(self._intake)
+        return self._intake is not None
+
+    def _take_held(self, intake: Intake) -> None:
+        """Store what could not be spooled either. It stays held until all of it is stored."""
+        try:
+            for entry in list(self._held):
+                if isinstance(entry, Arrival):
+                    intake.arrive(entry)
+            intake.flush()
+            self._settle(0)
+        except Exception as error:
+            self._lose(error)
 
     def _load_spool(self, conn: psycopg.Connection[Any], *, one: bool) -> bool:
         """Load what was spooled, with `one` no more than a segment; True when nothing is left that has to come before what arrives."""
