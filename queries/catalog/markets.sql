@@ -275,6 +275,15 @@ UNION ALL
 SELECT 'market', market_ticker, retrieved_at FROM catalog.markets WHERE is_stub
 ORDER BY kind, ticker;
 
+-- name: markets_to_listen_to(series_tickers, event_tickers)
+-- Markets of these series and events that are open or may open (again): whose order books can change.
+SELECT market_ticker
+FROM catalog.markets
+WHERE status IN ('initialized', 'active', 'inactive')
+    AND status <> 'finalized'
+    AND (series_ticker = ANY (:series_tickers::text[]) OR event_ticker = ANY (:event_tickers::text[]))
+ORDER BY market_ticker;
+
 -- name: unsettled_markets(retrieved_before, series_tickers, with_combos)
 -- Markets that had not settled when they were last looked at, which was before a moment. What every list of unsettled markets has left
 -- out since then has settled, perhaps before its time, and has to be asked for by name, in either tier.

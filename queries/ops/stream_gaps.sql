@@ -18,6 +18,15 @@ WHERE found_at = :found_at
     AND sid = :sid
     AND repaired_at IS NULL;
 
+-- name: hold_order_books(series_tickers)
+-- Makes this session the one that records the order books of these series, and returns those that another session records already.
+--
+-- The hold ends with the session. Two streams that record one book would be added up when it is rebuilt.
+SELECT asked.series_ticker
+FROM unnest(:series_tickers::text[]) AS asked (series_ticker)
+WHERE NOT pg_try_advisory_lock(hashtextextended('kalshidb order books ' || asked.series_ticker, 0))
+ORDER BY asked.series_ticker;
+
 -- name: stream_gaps_between(start_time, end_time)
 -- Gaps that were found in [start_time, end_time), oldest first.
 SELECT *

@@ -21,7 +21,7 @@ import psycopg
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kalshidb import __version__, checks, cli_collect, cli_ingest, cli_migrations, demo, postgres
+from kalshidb import __version__, checks, cli_collect, cli_ingest, cli_migrations, cli_stream, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.backfill import BackfillError
@@ -486,3 +486,4 @@ def generate(
 
 cli_ingest.register(app, _address, _print_run)
 cli_collect.register(app, _address)
+cli_stream.register(app, _address)

@@ -108,7 +108,7 @@ def _register_spool(app: typer.Typer, address: Address) -> None:
         """List what waits to be stored. Needs no database."""
         settings = Settings.load()
         url = settings.database_url or postgres.EmbeddedPostgres(settings.home).url(postgres.DATABASE)
-        folder = _spool_folder(url, spool)
+        folder = spool_folder(url, spool)
         found = [(path, path.stat()) for path in Spool(folder).segments()]
         if as_json:
             print_json(
@@ -131,7 +131,7 @@ def _register_spool(app: typer.Typer, address: Address) -> None:
         begun = time.monotonic()
         reports: list[Report] = []
         with address() as url, postgres.connect(url, autocommit=True) as conn:
-            done = load_spool(conn, Spool(_spool_folder(url, spool)), on_report=reports.append)
+            done = load_spool(conn, Spool(spool_folder(url, spool)), on_report=reports.append)
         total = total_of(reports).total
         if as_json:
             print_json(
@@ -160,8 +160,8 @@ def _collect(plan: Plan, address: Address, spool: Path | None, *, once: bool, fu
         if once:
             done.append(finished)
 
-    with exchange_client(full_speed=full_speed) as client, _database(address) as (url, connect):
-        collector = Collector(client, connect, _spool_folder(url, spool), plan, on_run=note)
+    with exchange_client(full_speed=full_speed) as client, database(address) as (url, connect):
+        collector = Collector(client, connect, spool_folder(url, spool), plan, on_run=note)
 
         def end(number: int, _: object) -> None:
             nonlocal stopping
@@ -191,7 +191,7 @@ def _duration(text: str, option: str) -> timedelta:
 
 
 @contextmanager
-def _database(address: Address) -> Iterator[tuple[str, Connect]]:
+def database(address: Address) -> Iterator[tuple[str, Connect]]:
     """Give the database's address and a way to connect; DATABASE_URL's need not be there yet."""
     given = Settings.load().database_url
     if given is None:
@@ -222,7 +222,8 @@ def _database(address: Address) -> Iterator[tuple[str, Connect]]:
     yield given, connect
 
 
-def _spool_folder(url: str, given: Path | None) -> Path:
+def spool_folder(url: str, given: Path | None) -> Path:
+    """Return the folder for what arrives while the database at an address is away."""
     return folder_for(Settings.load().home, url) if given is None else given.expanduser().absolute()
 
 

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from psycopg.types.range import Range
@@ -23,6 +22,9 @@ from kalshidb.models.ops import CoverageRow
 from kalshidb.queries import ops
 from kalshidb.settings import Settings, SettingsError
 from kalshidb.terminal import FAILED, MOMENTS, AsJson, aware, err, out, print_json
+
+if TYPE_CHECKING:
+    from kalshidb.exchange.signing import Signer
 
 From = Annotated[datetime, typer.Option("--from", formats=MOMENTS, help="Begin of the span, UTC.")]
 To = Annotated[datetime | None, typer.Option("--to", formats=MOMENTS, help="End of the span, UTC, exclusive; default: now.")]
@@ -237,12 +239,9 @@ def exchange_client(*, full_speed: bool = False) -> Iterator[ExchangeClient]:
         SettingsError: half a key, a tier that does not exist, or a key without the extra `keyed`.
     """
     settings = Settings.load()
-    key_id, key_file, tier = settings.kalshi_api_key_id, settings.kalshi_private_key_file, settings.kalshi_api_tier
-    if (key_id is None) != (key_file is None):
-        raise SettingsError("KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE belong together: set both or none")
-    limit, auth = KEYLESS, None
-    if key_id is not None and key_file is not None:
-        auth = _signer(key_id, key_file)
+    tier = settings.kalshi_api_tier
+    limit, auth = KEYLESS, signer_of(settings)
+    if auth is not None:
         try:
             limit = RateLimit.of_tier(tier or "basic")
         except ValueError as error:
@@ -254,7 +253,17 @@ def exchange_client(*, full_speed: bool = False) -> Iterator[ExchangeClient]:
         yield client
 
 
-def _signer(key_id: str, key_file: Path) -> Any:  # noqa: ANN401  (a class of an extra)
+def signer_of(settings: Settings) -> "Signer | None":
+    """Return what signs requests with the key of the settings, or None where they have none.
+
+    Raises:
+        SettingsError: half a key, one that cannot be read, or one without the extra `keyed`.
+    """
+    key_id, key_file = settings.kalshi_api_key_id, settings.kalshi_private_key_file
+    if (key_id is None) != (key_file is None):
+        raise SettingsError("KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE belong together: set both or none")
+    if key_id is None or key_file is None:
+        return None
     try:
         from kalshidb.exchange.signing import Signer, SigningError  # noqa: PLC0415  (needs an extra)
     except ImportError as error:

@@ -9,6 +9,7 @@ import pytest
 
 from kalshidb.exchange.dialogue import (
     PORTION,
+    PROOF,
     QUIET,
     RENEWAL,
     SILENCE,
@@ -152,7 +153,7 @@ def test_books_are_asked_for_whole_again_from_time_to_time() -> None:
     talk.hear(subscribed(1), snapshot(1, "KXA-1"), snapshot(2, "KXA-2"))
     seq = 2
     while not talk.last()["params"].get("action"):
-        talk.wait(QUIET - 1)
+        talk.wait(PROOF - 1)
         talk.hear(delta(seq := seq + 1))
     assert RENEWAL < talk.now < RENEWAL + 2 * QUIET
     assert talk.last()["params"] == {"sids": [1], "action": "get_snapshot", "market_tickers": ["KXA-1", "KXA-2"]}
@@ -247,12 +248,25 @@ def test_silence_is_asked_about_and_then_the_connection_is_dead() -> None:
     talk = Talk(trade=None)
     talk.hear(subscribed(1, 1, "trade"))
     assert not talk.wait(QUIET - 1).commands
-    asked_at = NOON + timedelta(seconds=talk.now + 2)
     assert [command["cmd"] for command in map(json.loads, talk.wait(2).commands)] == ["list_subscriptions"]
     talk.hear({"type": "ok", "id": 2, "msg": []})
-    assert talk.events(Alive) == [Alive(asked_at)]
     assert not talk.wait(QUIET + 1).is_dead
     assert talk.wait(SILENCE).is_dead
+
+
+def test_quiet_books_are_proven_by_asking_for_one_of_them() -> None:
+    talk = Talk(orderbook_delta=["KXA-1", "KXA-2"])
+    talk.hear(subscribed(1), snapshot(1, "KXA-1"), snapshot(2, "KXA-2"))
+    asked_at = NOON + timedelta(seconds=talk.now + PROOF + 0.1)
+    talk.wait(PROOF + 0.1)
+    assert talk.last()["params"] == {"sids": [1], "action": "get_snapshot", "market_tickers": ["KXA-1"]}
+    assert not talk.events(Alive)
+    talk.hear(snapshot(3, "KXA-1"))
+    assert talk.events(Alive) == [Alive("orderbook_delta", asked_at)]
+    talk.wait(PROOF + 0.1)
+    assert talk.last()["params"]["market_tickers"] == ["KXA-2"]
+    talk.hear(snapshot(5, "KXA-2"))  # and something was lost indeed
+    assert [type(event) for event in talk.told[-3:]] == [Gap, Whole, Alive]
 
 
 def test_a_command_without_an_answer_makes_the_connection_dead_though_frames_come() -> None:
@@ -264,6 +278,15 @@ def test_a_command_without_an_answer_makes_the_connection_dead_though_frames_com
         steps.append(talk.wait(1))
     assert [step.is_dead for step in steps[:10]] == [False] * 10
     assert steps[-1].is_dead
+
+
+def test_the_time_in_which_nobody_listened_is_no_silence() -> None:
+    talk = Talk(orderbook_delta=["KXA-1"])
+    talk.now += SILENCE + 5
+    talk.dialogue.overslept(SILENCE + 5)
+    assert not talk.wait(0.1).is_dead
+    talk.hear(subscribed(1), snapshot(1, "KXA-1"))
+    assert talk.events(Whole)
 
 
 @pytest.mark.parametrize("content", [b'{"type":"orderbook_de', b"<html>", b"[1, 2]", b'"text"', b"\xff", b"[" * 100_000])

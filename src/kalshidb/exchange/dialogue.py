@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
 
+from kalshidb.exchange import scalars
+
 BOOKS = "orderbook_delta"
 CHANNELS = ("ticker", "trade", "market_lifecycle_v2", "multivariate_market_lifecycle", BOOKS)
 LIFECYCLES = ("market_lifecycle_v2", "multivariate_market_lifecycle")
@@ -20,6 +22,8 @@ PORTION = 500
 """Markets a command names."""
 QUIET = 10.0
 """Seconds without a frame after which the exchange is asked whether it is still there."""
+PROOF = 5.0
+"""Seconds without a change of any book after which the exchange is asked for one of them, to prove that nothing was lost."""
 RENEWAL = 3600.0
 """Seconds after which books are asked for whole again, so that rebuilding one never has to go back further."""
 SILENCE = 30.0
@@ -93,8 +97,12 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The exchange has answered: what happened before it was asked, at this moment, has arrived."""
+    """A numbered answer has come in a quiet subscription: what happened in it before that was asked for, at this moment, has arrived.
 
+    Without it silence could not be told from loss: that a frame is missing only shows when the next one comes.
+    """
+
+    channel: str
     at: datetime
 
 
@@ -130,6 +138,8 @@ class _Asked:
     since: float
     missing: set[str]
     """Markets whose snapshot has not come yet, where snapshots were asked for."""
+    at: datetime | None = None
+    """When it was asked, where the answer is to prove something."""
 
 
 @dataclass(slots=True)
@@ -145,6 +155,9 @@ class _Channel:
     old: set[str] = field(default_factory=set[str])
     """Markets whose last snapshot is so old that another is due."""
     renewed: float = 0.0
+    heard: float = 0.0
+    proven: str = ""
+    """The market whose book was last asked for as a proof."""
     asked: _Asked | None = None
     portion: int = PORTION
     pause: float = 0.0
@@ -174,7 +187,7 @@ class Dialogue:
         self._is_open = False
         self._number = 0
         self._heard = 0.0
-        self._probe: tuple[int, datetime] | None = None
+        self._probe: int | None = None
         self.late = 0
         """Frames whose number was seen before: sent twice, or overtaken."""
 
@@ -210,6 +223,14 @@ class Dialogue:
         there = self._channels.get(channel)
         return frozenset() if there is None or there.wanted is None else frozenset(there.wanted)
 
+    def overslept(self, seconds: float) -> None:
+        """Nobody listened for so long: what the exchange said meanwhile is still to be heard, so that time does not count as silence."""
+        self._heard += seconds
+        for channel in self._channels.values():
+            channel.heard += seconds
+            if channel.asked is not None:
+                channel.asked.since += seconds
+
     def tick(self, at: datetime, now: float) -> Step:
         """Time has passed: ask whether the exchange is still there, and again what it had no time for."""
         step = Step()
@@ -226,9 +247,10 @@ class Dialogue:
                 channel.asked = None  # snapshots that did not come are asked for again
                 self._wait(channel, now)
         if now - self._heard > QUIET and self._probe is None:
-            self._probe = (self._next_number(), at)
-            step.commands.append(json.dumps({"id": self._probe[0], "cmd": "list_subscriptions"}))
+            self._probe = self._next_number()
+            step.commands.append(json.dumps({"id": self._probe, "cmd": "list_subscriptions"}))
         step.commands += self._commands(now)
+        step.commands += self._proofs(at, now)
         return step
 
     def receive(self, content: bytes, at: datetime, now: float) -> Step:
@@ -268,6 +290,7 @@ class Dialogue:
             self.late += 1
         else:
             channel.last = seq
+            channel.heard = self._heard
 
     def _answer(
         self, document: Mapping[str, Any], channel: _Channel | None, at: datetime, now: float, events: list[Event]
@@ -282,8 +305,7 @@ class Dialogue:
                     # Books count from 1, so a first snapshot that is lost is noticed; of the others that is not known.
                     self._begin(asked, message["sid"], 0 if asked.name == BOOKS else None, at, events)
             case "ok":
-                if self._probe is not None and number == self._probe[0]:
-                    events.append(Alive(self._probe[1]))
+                if self._probe is not None and number == self._probe:
                     self._probe = None
                 elif asked is not None and asked.asked is not None:
                     if asked.sid is None and type(document.get("sid")) is int:
@@ -334,6 +356,8 @@ class Dialogue:
         if channel.asked is not None and channel.asked.action == "get_snapshot":
             channel.asked.missing.discard(ticker)
             if not channel.asked.missing:
+                if channel.asked.at is not None:
+                    events.append(Alive(channel.name, channel.asked.at))
                 channel.asked, channel.pause = None, 0.0
         self._settle(channel, at, events)
 
@@ -393,6 +417,16 @@ class Dialogue:
                 if command is not None:
                     yield command
 
+    def _proofs(self, at: datetime, now: float) -> Iterator[str]:
+        """Ask for a book, another each time, where none has changed for a while."""
+        for channel in self._channels.values():
+            is_quiet = channel.asked is None and channel.sid is not None and now - channel.heard > PROOF
+            if channel.name == BOOKS and is_quiet and channel.whole:
+                channel.proven = min((one for one in channel.whole if one > channel.proven), default=min(channel.whole))
+                yield self._ask(channel, "get_snapshot", [channel.proven], now)
+                assert channel.asked is not None  # noqa: S101  (just now)
+                channel.asked.at = at
+
     def _next_command(self, channel: _Channel, now: float) -> str | None:
         if channel.sid is None:
             if channel.wanted is None:
@@ -443,9 +477,17 @@ def _portion(tickers: Iterable[str], most: int) -> list[str]:
 
 
 def exchange_time(document: Mapping[str, Any]) -> datetime | None:
-    """Return the exchange's time of a frame, to the millisecond, or None where it says none."""
+    """Return the exchange's time of a frame, as fine as it says it, or None where it says none."""
     message = document.get("msg")
-    stamp = message.get("ts_ms") if isinstance(message, dict) else None
+    if not isinstance(message, dict):
+        return None
+    for name in ("ts", "time"):
+        if isinstance(message.get(name), str):
+            try:
+                return scalars.moment(message[name])
+            except scalars.WireValueError:
+                return None
+    stamp = message.get("ts_ms")
     if type(stamp) is not int or not 0 < stamp < 4_102_444_800_000:
         return None
     return _EPOCH + timedelta(milliseconds=stamp)

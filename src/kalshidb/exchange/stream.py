@@ -76,11 +76,16 @@ class Stream:
         self._stopped = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._last_moment = datetime.min.replace(tzinfo=UTC)
-        self._looked = 0.0
+        self._looked = self._returned = 0.0
 
     def stop(self) -> None:
         """End `listen` soon; from its loop."""
         self._stopped.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
 
     async def want(self, channel: str, tickers: Collection[str]) -> None:
         """Change the markets of a channel, which was made with its markets named."""
@@ -104,7 +109,7 @@ class Stream:
                 continue
             self._socket, self.last_failure = socket, None
             self.connections += 1
-            begun = time.monotonic()
+            self._returned = begun = time.monotonic()
             reason: Reason = "disconnect"
             try:
                 await self._send(self.dialogue.opened(begun))
@@ -142,8 +147,8 @@ class Stream:
                 additional_headers=headers,
                 open_timeout=HANDSHAKE,
                 close_timeout=1,
-                ping_interval=10,
-                ping_timeout=20,
+                ping_interval=20,
+                ping_timeout=120,  # the answer stands behind all that our caller has not taken yet; silence is noticed otherwise
                 max_size=LARGEST_FRAME,
                 proxy=None,
             )
@@ -160,6 +165,14 @@ class Stream:
 
     async def _next(self, socket: ClientConnection) -> Step:
         now = time.monotonic()
+        if now - self._returned > LOOK:
+            self.dialogue.overslept(now - self._returned)
+        try:
+            return await self._listen_for(socket, now)
+        finally:
+            self._returned = time.monotonic()
+
+    async def _listen_for(self, socket: ClientConnection, now: float) -> Step:
         if now - self._looked > LOOK:
             self._looked = now
             step = self.dialogue.tick(self._clock(), now)

@@ -49,7 +49,32 @@ def _extend_coverage(conn: psycopg.Connection[Any], run_id: int, said: Mapping[s
     )
 
 
-NOTES: dict[str, NoteWriter] = {"coverage": _extend_coverage}
+def _record_gap(conn: psycopg.Connection[Any], run_id: int, said: Mapping[str, Any]) -> None:
+    last_received_at = said["last_received_at"]
+    ops.record_stream_gap(
+        conn,
+        found_at=datetime.fromisoformat(said["found_at"]),
+        channel=said["channel"],
+        sid=said["sid"],
+        run_id=run_id,
+        reason=said["reason"],
+        last_received_at=None if last_received_at is None else datetime.fromisoformat(last_received_at),
+        last_sequence=said["last_sequence"],
+        next_sequence=said["next_sequence"],
+    )
+
+
+def _repair_gap(conn: psycopg.Connection[Any], _: int, said: Mapping[str, Any]) -> None:
+    ops.repair_stream_gap(
+        conn,
+        found_at=datetime.fromisoformat(said["found_at"]),
+        channel=said["channel"],
+        sid=said["sid"],
+        repaired_at=datetime.fromisoformat(said["repaired_at"]),
+    )
+
+
+NOTES: dict[str, NoteWriter] = {"coverage": _extend_coverage, "stream_gap": _record_gap, "stream_gap_repaired": _repair_gap}
 """Who writes which note: given the connection, the run and the note's payload. Writing one twice must do no harm."""
 
 

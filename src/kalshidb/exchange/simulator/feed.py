@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from itertools import groupby
 from random import Random
@@ -28,7 +29,7 @@ except ImportError as error:
 
 from kalshidb.exchange.simulator.frames import delta_messages, lifecycle_message, snapshot_message, ticker_message, trade_message
 from kalshidb.exchange.simulator.wire import Document
-from kalshidb.exchange.simulator.world import Happening, Trade, World
+from kalshidb.exchange.simulator.world import Happening, Trade, World, moment_of
 
 PATH = "/trade-api/ws/v2"
 CHANNELS = ("ticker", "trade", "orderbook_delta", "market_lifecycle_v2", "multivariate_market_lifecycle")
@@ -143,6 +144,11 @@ class Feed:
         if self._server is None:
             raise RuntimeError("the feed is not running")
         return f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}{PATH}"
+
+    @property
+    def present(self) -> datetime:
+        """Up to which moment everything that happened has been told: the clock of whoever listens in the simulated time."""
+        return moment_of(self._at)
 
     @property
     def clients(self) -> int:
