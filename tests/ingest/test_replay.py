@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import simplejson
 from loading import Store, all_rows
-from replay import Recording, Replay, replaying
+from replay import NOT_FOUND, Query, Recording, Replay, replaying
 
 from kalshidb import postgres
 from kalshidb.cli import app
@@ -180,3 +181,18 @@ def test_the_commands_ask_a_recorded_exchange_of_the_settings(
             said = json.loads(capfd.readouterr().out)
             assert (ended.value.code or 0, said["rejected"]) == (0, 0), command
     assert store.count("catalog.markets WHERE NOT is_stub") > 40
+
+
+def test_an_exchange_that_is_not_asked_for_many_markets_at_once_is_asked_for_each(store: Store, recording: Recording) -> None:
+    class Alone(Replay):
+        def answer(self, path: str, query: Query) -> tuple[int, Any]:
+            return NOT_FOUND if path == "/markets/candlesticks" else super().answer(path, query)
+
+    (ticker,) = {ticker for ticker, minutes in recording.candles if minutes == 1440 and ticker in recording.markets}
+    ends = recording.candles[ticker, 1440]
+    begin, end = (datetime.fromtimestamp(moment, UTC) for moment in (min(ends), max(ends) + 1))
+    with replaying(Alone(recording)) as url:
+        synced(store, url)
+        outcome = filled(store, url, BackfillScope("candlesticks", begin, end, 1440, market=ticker))
+    assert (outcome.failed, outcome.unknown) == ({}, set())
+    assert store.count("market_data.candlesticks") == len(ends)

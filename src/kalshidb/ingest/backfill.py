@@ -8,7 +8,7 @@ many, share the work by events: who claims an event has it until it is done or t
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ FEW_TRADES, MANY_TRADES = 2_000, 20_000
 one with many narrower."""
 STILL_FORMING = timedelta(minutes=1)
 """How long after its end a candlestick may still change."""
+NOT_FOUND = 404
 AROUND_CUTOFF = timedelta(days=1)
 """How far from the tiers' border both are asked: it moves while we ask."""
 CUTOFF_HOLDS = 3600.0
@@ -319,6 +320,8 @@ class _Worker:
     on_window: Callable[[timedelta, int], object]
     _border: datetime | None = None
     _border_is_old: float = 0.0  # time.monotonic(); at once
+    _border_told_at: datetime | None = None
+    _clock: tuple[datetime, datetime] | None = None  # what the exchange's said with a window's first answer and with its last
 
     def work_on(self, piece: Piece) -> bool:
         """Fetch a piece, unless another worker has it: then return False."""
@@ -352,68 +355,106 @@ class _Worker:
             self.scope.kind == "candlesticks" and len(set(piece.spans.values())) == 1 and len(piece.spans) <= MAX_BATCH_TICKERS
         )
         for window in windows_of(piece, self.scope, width):
+            if self._clock is not None and window.start >= self._clock[1] - STILL_FORMING:
+                continue  # its clock is behind ours: that has yet to happen
+            self._clock = None
             fetched, objects = (
-                self._take_candlesticks(window, moved) if self.scope.kind == "candlesticks" else self._take_trades(window)
+                self._take_candlesticks(window, moved, piece.series_ticker)
+                if self.scope.kind == "candlesticks"
+                else self._take_trades(window)
             )
             self.intake.flush()
-            if fetched:
+            until = self._is_over_until(window.end)
+            if fetched and until > window.start:
                 ops.extend_coverage(
                     self.conn,
                     market_tickers=fetched,
                     kind=self.scope.kind,
                     period_interval_minutes=self.scope.period_minutes,
                     covered_from=window.start,
-                    covered_until=window.end,
+                    covered_until=until,
                     run_id=self.intake.report.run_id,
                 )
             width.learn(objects)
             self.on_window((window.end - window.start) * len(window.tickers), objects)
-            yield window.end if together else None
+            yield until if together and until > window.start else None
 
-    def _take_candlesticks(self, window: Window, moved: set[str]) -> tuple[list[str], int]:
+    def _is_over_until(self, end: datetime) -> datetime:
+        """Return up to when a window was over when it was asked for, by the exchange's own clock where that is behind ours."""
+        return end if self._clock is None else min(end, self._clock[0] - STILL_FORMING)
+
+    def _noted(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        """Note the exchange's clock as answers pass."""
+        for answer in answers:
+            if answer.date is not None:
+                first, last = self._clock or (answer.date, answer.date)
+                self._clock = min(first, answer.date), max(last, answer.date)
+            yield answer
+
+    def _take_candlesticks(self, window: Window, moved: set[str], series_ticker: str) -> tuple[list[str], int]:
         """Take in the candlesticks of a window; return the markets that a tier answered for, and how many candlesticks they had."""
         minutes = self.scope.period_minutes
-        last = window.end - timedelta(seconds=1)  # the exchange counts both bounds in
+        first, last = window.start, window.end - timedelta(seconds=1)  # the exchange counts both bounds in
         live = [ticker for ticker in window.tickers if ticker not in moved]
         answered: dict[str, int] = {}
 
-        def note(documents: Iterable[Any], alone: str | None = None) -> None:
-            for document in documents:
-                for market in document.get("markets") or [] if alone is None else [document]:
-                    ticker = alone or str(market["market_ticker"])
-                    answered[ticker] = answered.get(ticker, 0) + len(market.get("candlesticks") or [])
+        def note(ticker: object, candles: object) -> None:
+            # What is of another shape is refused and kept; it says nothing about the market.
+            if isinstance(ticker, str) and (candles is None or isinstance(candles, list)):
+                answered[ticker] = answered.get(ticker, 0) + len(candles or ())
+
+        def is_alone(ticker: str, answers: Iterator[Answer]) -> bool:
+            hints = Hints(market_ticker=ticker, period_interval_minutes=minutes)
+            try:
+                for document in take(self.intake, self._noted(answers), hints):
+                    if document.get("ticker", ticker) == ticker:
+                        note(ticker, document["candlesticks"])
+            except ExchangeError as error:
+                if error.status != NOT_FOUND:
+                    raise
+                return False
+            return True
 
         if live:
-            note(take(self.intake, self.client.candlesticks_batch(live, window.start, last, minutes), self.scope.hints))
+            try:
+                for document in take(
+                    self.intake, self._noted(self.client.candlesticks_batch(live, first, last, minutes)), self.scope.hints
+                ):
+                    for market in document["markets"] or ():
+                        if isinstance(market, dict):
+                            note(market.get("market_ticker"), market.get("candlesticks"))
+            except ExchangeError as error:
+                if error.status != NOT_FOUND:
+                    raise  # else: an exchange without this question, which answers for each market
             moved.update(ticker for ticker in live if ticker not in answered)
-        for ticker in window.tickers:
-            if ticker in moved and ticker not in self.outcome.unknown:
-                answers = self.client.historical_candlesticks(ticker, window.start, last, minutes)
-                hints = Hints(market_ticker=ticker, period_interval_minutes=minutes)
-                try:
-                    note(take(self.intake, answers, hints), alone=ticker)
-                except ExchangeError as error:
-                    if error.status != 404:
-                        raise
-                    self.outcome.unknown.add(ticker)
+        for ticker in [ticker for ticker in window.tickers if ticker in moved and ticker not in self.outcome.unknown]:
+            if is_alone(ticker, self.client.historical_candlesticks(ticker, first, last, minutes)):
+                continue
+            if not series_ticker or not is_alone(ticker, self.client.candlesticks(series_ticker, ticker, first, last, minutes)):
+                self.outcome.unknown.add(ticker)
         return [ticker for ticker in window.tickers if ticker in answered], sum(answered.values())
 
     def _take_trades(self, window: Window) -> tuple[list[str], int]:
         """Take in the trades of a window from the tier, or near their border from both, that can have them."""
         (ticker,) = window.tickers
+        found = 0
         cutoff = self._cutoff()
-        tiers: list[Iterator[Answer]] = []
         if cutoff is None or window.end > cutoff - AROUND_CUTOFF:
-            tiers.append(self.client.trades(ticker or None, start=window.start, end=window.end))
+            found += self._taken(self.client.trades(ticker or None, start=window.start, end=window.end))
+            cutoff = self._cutoff()  # while that took its time trades may have become history
         if cutoff is not None and window.start < cutoff + AROUND_CUTOFF:
-            tiers.append(self.client.historical_trades(ticker or None, start=window.start, end=window.end))
-        found = sum(len(document.get("trades") or []) for answers in tiers for document in take(self.intake, answers))
+            found += self._taken(self.client.historical_trades(ticker or None, start=window.start, end=window.end))
         return [ticker], found
+
+    def _taken(self, answers: Iterator[Answer]) -> int:
+        return sum(len(document["trades"] or ()) for document in take(self.intake, self._noted(answers)))
 
     def _cutoff(self) -> datetime | None:
         """Return the tiers' border for trades, asked for again before it can have moved far: a backfill may take days."""
-        if time.monotonic() >= self._border_is_old:
-            self._border = _cutoff(self.client)
+        told_at, said = self._border_told_at, self._clock[1] if self._clock is not None else None
+        moved_on = told_at is not None and said is not None and said - told_at >= timedelta(seconds=CUTOFF_HOLDS)
+        if moved_on or time.monotonic() >= self._border_is_old:
+            self._border, self._border_told_at = _cutoff(self.client)
             self._border_is_old = time.monotonic() + CUTOFF_HOLDS
         return self._border
 
@@ -440,8 +481,8 @@ def _of_event(conn: psycopg.Connection[Any], scope: BackfillScope, piece: Piece,
             yield Piece(current.series_ticker, current.event_ticker, kept, current.has_event)
 
 
-def _cutoff(client: ExchangeClient) -> datetime | None:
-    """Return the time before which trades are only in the historical tier; None from an exchange without tiers.
+def _cutoff(client: ExchangeClient) -> tuple[datetime | None, datetime | None]:
+    """Return the time before which trades are only in the historical tier, None from an exchange without tiers, and when it said so.
 
     Raises:
         ExchangeError: the answer does not say it; taken for an exchange without tiers, half of the trades would be missed.
@@ -449,12 +490,12 @@ def _cutoff(client: ExchangeClient) -> datetime | None:
     try:
         answer = client.historical_cutoff()
     except ExchangeError as error:
-        if error.status == 404:
-            return None
+        if error.status == NOT_FOUND:
+            return None, None
         raise
     try:
         told = answer.document["trades_created_ts"]
-        return epoch_seconds(told) if isinstance(told, int) else moment(told)
+        return epoch_seconds(told) if isinstance(told, int) else moment(told), answer.date
     except (TypeError, KeyError, WireValueError):
         said = answer.body[:200].decode(errors="replace")
         raise ExchangeError(answer.status, "no_cutoff", f"no trades_created_ts in {said}", answer.url) from None
