@@ -25,7 +25,19 @@ ALLOWED = {
 }
 # The engine's command has to have a server to ask and migrations to apply; the engine itself knows neither.
 COMMANDS = {"typedsql/__main__.py": {"postgres", "migration"}}
-TOP = {"cli", "cli_collect", "cli_stream", "cli_ingest", "cli_migrations", "checks", "demo", "terminal", "__main__", "__init__"}
+TOP = {
+    "cli",
+    "cli_collect",
+    "cli_stream",
+    "cli_ingest",
+    "cli_migrations",
+    "cli_runs",
+    "checks",
+    "demo",
+    "terminal",
+    "__main__",
+    "__init__",
+}
 
 
 def room_of(module: Path) -> str:

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from kalshidb import cli
+from kalshidb.exchange.simulator import SimulatedExchange
 from kalshidb.migration import migrate
 from kalshidb.sqlfiles import sql_dir
 
@@ -307,6 +308,50 @@ def test_stubs_and_runs_can_be_listed(kalshidb: Command, market_file: Path) -> N
     last, source, *_ = kalshidb("runs").out.splitlines()
     assert re.match(r"     2  2\d{3}-\d\d-\d\d .* UTC  succeeded +3 read, 0 written, 3 unchanged, 0 rejected in \d", last)
     assert source.strip() == f"load {market_file}"
+
+
+def test_a_run_is_shown_with_its_kinds_its_error_and_what_it_asked(kalshidb: Command) -> None:
+    with SimulatedExchange(markets=60) as exchange:
+        kalshidb.monkeypatch.setenv("KALSHI_API_URL", exchange.base_url)
+        kalshidb.monkeypatch.setattr("kalshidb.exchange.questions.PAGE_SIZE", 5)
+        cut = kalshidb("sync-markets", "--full-speed", "--status", "settled", "--max-pages", 1, "--json")
+    assert cut.status == 0
+    found = kalshidb("runs", "show", 1, "--json").json
+    assert (found["status"], found["error"]) == ("truncated", cut.json["cut"])
+    assert found["rows_by_kind"] == cut.json["kinds"]
+    assert [request["request_number"] for request in found["requests"]] == list(range(1, len(exchange.requests) + 1))
+    assert {request["http_status"] for request in found["requests"]} == {200}
+    text = kalshidb("runs", "show", 1, "--requests", 2).out
+    markets = found["rows_by_kind"]["market"]
+    assert f"        {cut.json['cut']}" in text.splitlines()
+    assert f"market: {markets['read']:,} read, {markets['written']:,} written" in text
+    last = found["requests"][-1]
+    assert f"{last['body_bytes']:,} bytes  {last['url']}" in text.splitlines()[-2]
+    assert text.splitlines()[-1] == f"{len(found['requests']) - 2} requests before these; --requests shows more"
+    assert kalshidb("runs", "show", 1, "--requests", 0, "--json").json["requests"] == []
+
+
+def test_a_run_that_is_not_there_is_an_error(kalshidb: Command) -> None:
+    found = kalshidb("runs", "show", 7)
+    assert (found.status, found.err) == (1, "kalshidb: there is no run 7; `kalshidb runs` lists them\n")
+
+
+def test_a_row_leads_to_the_run_and_the_file_that_brought_it(
+    kalshidb: Command, pg: psycopg.Connection, market_file: Path
+) -> None:
+    kalshidb("load", market_file)
+    (moment,) = pg.execute("SELECT retrieved_at::text FROM catalog.markets").fetchone() or ("",)
+    text = kalshidb("runs", "at", moment).out
+    assert text.splitlines()[0].startswith("     1  ")
+    assert f"load {market_file}" in text
+    assert text.splitlines()[-1].endswith(f"  -  {market_file.stat().st_size:,} bytes  {market_file}")
+    (origin,) = kalshidb("runs", "at", moment, "--json").json
+    assert (origin["run_id"], origin["url"]) == (1, str(market_file))
+    nothing = kalshidb("runs", "at", "2020-01-01T00:00:00.123Z")
+    assert (nothing.status, nothing.out) == (1, "")
+    assert "nothing that was taken in arrived at 2020-01-01T00:00:00.123Z" in nothing.err
+    assert kalshidb("runs", "at", "yesterday").status == 2
+    assert kalshidb("runs", "at", "2020-01-01", "--json").json == []
 
 
 # The database

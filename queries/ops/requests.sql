@@ -65,3 +65,15 @@ SELECT *
 FROM ops.ingest_requests
 WHERE run_id = :run_id
 ORDER BY request_number;
+
+-- name: last_requests_of_run(run_id, how_many)
+-- The last answers that a run took in, in their order; the number of the first says how many came before.
+SELECT last_ones.*
+FROM (
+    SELECT *
+    FROM ops.ingest_requests
+    WHERE run_id = :run_id
+    ORDER BY request_number DESC
+    LIMIT :how_many
+) AS last_ones
+ORDER BY last_ones.request_number;

@@ -21,7 +21,7 @@ import psycopg
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kalshidb import __version__, checks, cli_collect, cli_ingest, cli_migrations, cli_stream, demo, postgres
+from kalshidb import __version__, checks, cli_collect, cli_ingest, cli_migrations, cli_runs, cli_stream, demo, postgres
 from kalshidb.exchange.client import ExchangeError
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.backfill import BackfillError
@@ -245,27 +245,6 @@ def stubs(as_json: AsJson = False) -> None:
     out.print(f"{len(found):,} stubs; loading their own answers completes them", style="dim")
 
 
-@app.command()
-def runs(how_many: Annotated[int, typer.Option("--last", min=1, help="How many.")] = 20, as_json: AsJson = False) -> None:
-    """List the last loads."""
-    with _store() as conn:
-        found = ops.recent_ingest_runs(conn, how_many=how_many)
-    if as_json:
-        print_json([run.model_dump(mode="json") for run in found])
-        return
-    for run in found:
-        seconds = "" if run.duration is None else f" in {run.duration.total_seconds():,.1f} s"
-        out.print(
-            f"{run.run_id:6}  {run.started_at:%Y-%m-%d %H:%M:%S} UTC  {run.status:13}  {run.rows_read:,} read, "
-            f"{run.rows_written:,} written, {run.rows_unchanged:,} unchanged, {run.rows_rejected:,} rejected{seconds}",
-            markup=False,
-            soft_wrap=True,
-        )
-        out.print(f"        {run.source}", style="dim", markup=False, soft_wrap=True)
-        if run.error:
-            out.print(f"        {run.error}", style="red", markup=False, soft_wrap=True)
-
-
 # Rejects
 
 
@@ -487,3 +466,4 @@ def generate(
 cli_ingest.register(app, _address, _print_run)
 cli_collect.register(app, _address)
 cli_stream.register(app, _address)
+cli_runs.register(app, _address)
