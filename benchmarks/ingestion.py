@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import multiprocessing
+import os
 import random
 import sys
 import threading
@@ -260,10 +261,11 @@ def exchange(markets: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measurement: wall-clock seconds, processor seconds of this process, and how many objects."""
+    """One measurement: wall-clock seconds, processor seconds of this process and of the server's for it, and how many objects."""
 
     seconds: float
     client_seconds: float
+    server_seconds: float
     size: int
 
     @property
@@ -272,12 +274,22 @@ class Measured:
         return self.size / self.seconds
 
 
-def timed(run: Callable[[], int]) -> Measured:
-    """Time what answers how many objects it handled."""
+def timed(run: Callable[[], int], conn: psycopg.Connection[Any] | None = None) -> Measured:
+    """Time what answers how many objects it handled; with the connection that it uses, also what the server took."""
     gc.collect()
-    begun, begun_client = time.perf_counter(), time.process_time()
+    begun, begun_client, begun_server = time.perf_counter(), time.process_time(), _server_seconds(conn)
     size = run()
-    return Measured(time.perf_counter() - begun, time.process_time() - begun_client, size)
+    seconds, client_seconds = time.perf_counter() - begun, time.process_time() - begun_client
+    return Measured(seconds, client_seconds, _server_seconds(conn) - begun_server, size)
+
+
+def _server_seconds(conn: psycopg.Connection[Any] | None) -> float:
+    """Return the processor time that the server's process for a connection has taken; 0 where the system does not tell."""
+    status = Path(f"/proc/{conn.info.backend_pid}/stat") if conn is not None else None
+    if status is None or not status.exists():
+        return 0.0
+    fields = status.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def polls(conn: psycopg.Connection[Any], markets: int, rounds: int) -> dict[str, list[Measured]]:
@@ -298,7 +310,7 @@ def polls(conn: psycopg.Connection[Any], markets: int, rounds: int) -> dict[str,
             return markets
 
         conn.execute("CHECKPOINT")
-        found["first poll" if number == 0 else "poll, 84 % unchanged"].append(timed(write))
+        found["first poll" if number == 0 else "poll, 84 % unchanged"].append(timed(write, conn))
         kinds = report_of[0].kinds
         written = {kind: kinds[kind].written for kind in ("market", "market_version", "price_snapshot")}
         if written != dict.fromkeys(written, changed) or report_of[0].total.rejected:
@@ -319,7 +331,7 @@ def synced(conn: psycopg.Connection[Any], markets: int) -> Measured:
                 sync_markets(client, intake, SyncScope())
             return intake.report.kinds["market"].written
 
-        found = timed(sync)
+        found = timed(sync, conn)
     if found.size != markets:
         raise DisagreementError(f"{found.size} of {markets} markets are stored")
     return found
@@ -334,7 +346,7 @@ def bulk(conn: psycopg.Connection[Any], kind: str, rows: int, rounds: int) -> di
     for number in range(rounds + 1):
         conn.execute(f"TRUNCATE market_data.{table}")  # type: ignore[arg-type]  # noqa: S608
         conn.execute("CHECKPOINT")
-        wrote = timed(lambda: stored(conn, bodies, hints, f"/{kind}").total.written)
+        wrote = timed(lambda: stored(conn, bodies, hints, f"/{kind}").total.written, conn)
         read = timed(lambda: only_read(bodies, hints))
         if wrote.size != read.size:
             raise DisagreementError(f"{wrote.size} of {read.size} {kind} are stored")
@@ -403,7 +415,15 @@ def main() -> None:
         **around,
         "options": {"markets": options.markets, "rows": options.rows, "rounds": options.rounds},
         "measured": {
-            name: [{"seconds": one.seconds, "client_seconds": one.client_seconds, "objects": one.size} for one in ones]
+            name: [
+                {
+                    "seconds": one.seconds,
+                    "client_seconds": one.client_seconds,
+                    "server_seconds": one.server_seconds,
+                    "objects": one.size,
+                }
+                for one in ones
+            ]
             for name, ones in found.items()
         },
         "memory": used,
@@ -446,7 +466,7 @@ def show(console: Console, found: Mapping[str, list[Measured]], asked: list[dict
     """Print what was measured and what was asked for."""
     table = Table(title="Answers to rows", title_justify="left", box=None, header_style="dim", pad_edge=False)
     table.add_column("", no_wrap=True)
-    for heading in ("a second", "lowest to highest", "seconds", "client µs"):
+    for heading in ("a second", "lowest to highest", "seconds", "client µs", "server µs"):
         table.add_column(heading, justify="right")
     for name, ones in found.items():
         if ones:
@@ -454,6 +474,7 @@ def show(console: Console, found: Mapping[str, list[Measured]], asked: list[dict
             table.add_row(
                 name, f"{median(rates):,.0f}", f"{min(rates):,.0f} to {max(rates):,.0f}", f"{median(one.seconds for one in ones):.2f}",
                 f"{median(one.client_seconds / one.size for one in ones) * 1e6:.1f}",
+                f"{median(one.server_seconds / one.size for one in ones) * 1e6:.1f}",
             )  # fmt: skip
     console.print(table)
     table = Table(title="What was asked for", title_justify="left", box=None, header_style="dim", pad_edge=False)

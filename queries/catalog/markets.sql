@@ -10,6 +10,8 @@
 -- @one
 -- @before insert_series_stubs_of_markets
 -- @before hold_events_of_markets
+-- @before hold_staged_markets
+-- @before confirm_markets
 -- @after summarise_events_of_markets
 WITH newest AS (
     SELECT DISTINCT ON (market_ticker) *
@@ -149,6 +151,64 @@ WHERE event_ticker IS NOT NULL
 GROUP BY event_ticker
 ORDER BY event_ticker
 ON CONFLICT (event_ticker) DO UPDATE SET updated_at = stored.updated_at WHERE false;
+
+-- name: hold_staged_markets()$
+-- Locks the markets that the catalogue has, in order of ticker as every writer does, before any of them is written; returns how many.
+-- @internal step of upsert_markets
+SELECT count(*)
+FROM (SELECT DISTINCT market_ticker FROM staged_markets ORDER BY market_ticker) AS asked
+CROSS JOIN LATERAL (
+    SELECT known.market_ticker
+    FROM catalog.markets AS known
+    WHERE known.market_ticker = asked.market_ticker
+    FOR NO KEY UPDATE
+) AS held;
+
+-- name: confirm_markets()!
+-- Takes out of the staged rows the markets that are stored with this content already, most of a poll, and notes when they were seen. What
+-- upsert_markets would do, without making and keeping a second copy of everything that a market is.
+-- @internal step of upsert_markets
+WITH confirmed AS (
+    SELECT staged.staged_position, staged.market_ticker, staged.retrieved_at
+    FROM (SELECT *, count(*) OVER (PARTITION BY market_ticker) AS states FROM staged_markets) AS staged
+    LEFT JOIN catalog.events ON events.event_ticker = staged.event_ticker AND NOT events.is_stub
+    CROSS JOIN LATERAL (
+        SELECT
+            known.is_stub,
+            known.retrieved_at,
+            known.raw_json = staged.raw_json AND (
+                known.platform_id, known.event_ticker, known.series_ticker, known.external_id, known.market_type, known.title,
+                known.subtitle, known.yes_sub_title, known.no_sub_title, known.category, known.subcategory, known.strike_type,
+                known.floor_strike, known.cap_strike, known.functional_strike, known.custom_strike, known.open_time,
+                known.close_time, known.expiration_time, known.expected_expiration_time, known.status, known.result,
+                known.settlement_value, known.settlement_ts, known.price_ranges, known.last_price, known.volume,
+                known.open_interest, known.metadata, known.raw_json
+            ) IS NOT DISTINCT FROM (
+                staged.platform_id, staged.event_ticker, CASE WHEN events.event_ticker IS NULL THEN staged.series_ticker ELSE
+                events.series_ticker END, staged.external_id, staged.market_type, staged.title, staged.subtitle,
+                staged.yes_sub_title, staged.no_sub_title, CASE WHEN events.event_ticker IS NULL THEN staged.category ELSE
+                events.category END, staged.subcategory, staged.strike_type, staged.floor_strike, staged.cap_strike,
+                staged.functional_strike, staged.custom_strike, staged.open_time, staged.close_time, staged.expiration_time,
+                staged.expected_expiration_time, staged.status, staged.result, staged.settlement_value, staged.settlement_ts,
+                staged.price_ranges, staged.last_price, staged.volume, staged.open_interest, staged.metadata, staged.raw_json
+            ) AS is_same
+        FROM catalog.markets AS known
+        WHERE known.market_ticker = staged.market_ticker
+        OFFSET 0
+    ) AS known
+    WHERE staged.states = 1
+        AND NOT known.is_stub
+        AND staged.retrieved_at > known.retrieved_at
+        AND known.is_same
+),
+taken_out AS (
+    DELETE FROM staged_markets
+    WHERE staged_position IN (SELECT staged_position FROM confirmed)
+)
+UPDATE catalog.markets AS stored
+SET retrieved_at = confirmed.retrieved_at
+FROM confirmed
+WHERE stored.market_ticker = confirmed.market_ticker;
 
 -- name: summarise_events_of_markets()!
 -- Sets what the staged markets' events have from their markets: open and close time, and while the event is a stub its series.

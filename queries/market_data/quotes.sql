@@ -15,6 +15,7 @@
 -- @bulk staged_price_snapshots like market_data.price_snapshots without seen_again
 -- @one
 -- @before create_partitions_of_price_snapshots
+-- @before insert_market_stubs_of_price_snapshots
 -- @before hold_markets_of_price_snapshots
 -- @before settle_price_snapshots
 -- @before confirm_price_snapshots
@@ -341,20 +342,37 @@ WHERE stored.market_ticker = confirmed.market_ticker
 SELECT market_data.create_month_partitions('market_data.price_snapshots', array_agg(DISTINCT date_trunc('month', snapshot_time, 'UTC')))
 FROM staged_price_snapshots;
 
--- name: hold_markets_of_price_snapshots()!
--- Locks the markets that were polled, as the writers of versions do, so that their quotes are filed by one writer at a time; and makes a
--- stub of each market that the catalogue lacks. The venue is a guess until the market itself arrives.
+-- name: insert_market_stubs_of_price_snapshots()!
+-- Makes a stub of each market that the staged rows name and the catalogue lacks; the venue is a guess until the market itself arrives.
 --
--- One pass in order of ticker does both (an update that is never true still locks): see hold_markets_of_versions.
+-- Where one is lacking, this also locks all that were polled, in one pass in order of ticker (an update that is never true still locks),
+-- for the reason that hold_markets_of_versions gives.
 -- @internal step of upsert_price_snapshots
 INSERT INTO catalog.markets AS stored (market_ticker, platform_id, external_id, is_stub, retrieved_at, created_at, updated_at)
 SELECT market_ticker, 'kalshi', market_ticker, true, min(retrieved_at), statement_timestamp(), statement_timestamp()
 FROM staged_price_snapshots
+WHERE EXISTS (
+    SELECT FROM staged_price_snapshots AS staged
+    WHERE NOT EXISTS (SELECT FROM catalog.markets WHERE markets.market_ticker = staged.market_ticker)
+)
 GROUP BY market_ticker
 HAVING bool_or(source = 'poll')
     OR NOT EXISTS (SELECT FROM catalog.markets WHERE markets.market_ticker = staged_price_snapshots.market_ticker)
 ORDER BY market_ticker
 ON CONFLICT (market_ticker) DO UPDATE SET updated_at = stored.updated_at WHERE false;
+
+-- name: hold_markets_of_price_snapshots()$
+-- Locks the markets that were polled, in order of ticker as the writers of versions do, so that their quotes are filed by one writer at
+-- a time; returns how many.
+-- @internal step of upsert_price_snapshots
+SELECT count(*)
+FROM (SELECT DISTINCT market_ticker FROM staged_price_snapshots WHERE source = 'poll' ORDER BY market_ticker) AS asked
+CROSS JOIN LATERAL (
+    SELECT known.market_ticker
+    FROM catalog.markets AS known
+    WHERE known.market_ticker = asked.market_ticker
+    FOR NO KEY UPDATE
+) AS held;
 
 -- name: latest_snapshot(market_ticker)^
 -- The freshest quote of one market, or None when none is stored: the one that was seen last, be it again.
