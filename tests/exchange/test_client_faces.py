@@ -1,6 +1,7 @@
 """The client asked from tasks and from threads: stopped, cancelled and interrupted in the middle, it ends at once and leaves nothing."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -268,6 +269,19 @@ def test_nobody_waits_for_ever_who_asks_while_it_is_closed(exchange: SimulatedEx
         for thread in threads:
             thread.join(SOON)
         assert ends == ["closed"] * 3
+
+
+def test_a_client_that_cannot_begin_says_why_each_time_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(asking: Coroutine[object, object, None]) -> None:
+        asking.close()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("kalshidb.exchange.client.asyncio.run", run)
+    with ExchangeClient("http://127.0.0.1:9", limit=None) as client:
+        for _ in range(2):
+            with pytest.raises(OSError, match="Too many open files"):
+                client.status()
+        client.stop()
 
 
 def test_control_c_ends_the_wait_and_hangs_up() -> None:

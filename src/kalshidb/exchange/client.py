@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -552,23 +553,22 @@ class ExchangeClient(Endpoints[Answer, Iterator[Answer]]):
         # Reentrant: a signal may come while a question is being handed over, and its handler may close.
         self._handing_over = threading.RLock()
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         self._closed = asyncio.Event()
 
     def stop(self) -> None:
         """Make every question raise ClientClosedError, at once also where an answer is awaited; for signal handlers, waits for nothing."""
         self._client.stopped = True
-        if self._loop is not None:
-            _hand_over(self._loop, self._client.stop)
+        self._tell(self._client.stop)
 
     def close(self) -> None:
         """Stop, and close the connections; nothing is left when it returns. Twice is harmless."""
         self.stop()
         with self._handing_over:
             thread, self._thread = self._thread, None
-            if self._loop is not None:
-                _hand_over(self._loop, self._closed.set)
         if thread is not None:
+            concurrent.futures.wait([self._begun])
+            self._tell(self._closed.set)
             thread.join()
 
     def __enter__(self) -> Self:
@@ -609,43 +609,51 @@ class ExchangeClient(Endpoints[Answer, Iterator[Answer]]):
         Raises:
             ExchangeError: refused, or still failing after all retries; then the last failure.
         """
-        asked = self._client.send(question)
-        try:
-            with self._handing_over:
-                awaited = asyncio.run_coroutine_threadsafe(asked, self._running_loop())
-        except RuntimeError:  # the loop has ended
-            asked.close()
-            raise ClientClosedError(f"{self.base_url}{question.path}") from None
+        url = f"{self.base_url}{question.path}"
+        with self._handing_over:
+            loop = self._running_loop(url)
+            asked = self._client.send(question)
+            try:
+                awaited = asyncio.run_coroutine_threadsafe(asked, loop)
+            except RuntimeError:  # the loop has ended
+                asked.close()
+                raise ClientClosedError(url) from None
         try:
             return awaited.result()
         except concurrent.futures.CancelledError:
-            raise ClientClosedError(f"{self.base_url}{question.path}") from None
+            raise ClientClosedError(url) from None
         except BaseException:
             awaited.cancel()  # Ctrl-C: nobody waits for the answer any more
             raise
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
+    def _running_loop(self, url: str) -> asyncio.AbstractEventLoop:
         """Return the loop that asks; the first question begins it."""
         if self._client.stopped:
-            raise RuntimeError("nobody asks any more")
-        if self._loop is None:
-            begun: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-            self._thread = threading.Thread(target=lambda: asyncio.run(self._ask(begun)), name="asking the exchange", daemon=True)
-            self._thread.start()
-            self._loop = begun.result()
-        return self._loop
+            raise ClientClosedError(url)
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="asking the exchange", daemon=True)
+            thread.start()
+            self._thread = thread
+        return self._begun.result()
 
-    async def _ask(self, begun: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._ask())
+        except BaseException as error:
+            if self._begun.done():
+                raise
+            self._begun.set_exception(error)  # no loop could be made: no file descriptors left
+
+    async def _ask(self) -> None:
         async with self._client:
-            begun.set_result(asyncio.get_running_loop())
+            self._begun.set_result(asyncio.get_running_loop())
             await self._closed.wait()
 
-
-def _hand_over(loop: asyncio.AbstractEventLoop, do: Callable[[], object]) -> None:
-    try:
-        loop.call_soon_threadsafe(do)
-    except RuntimeError:  # it has ended: there is nobody left to tell
-        return
+    def _tell(self, do: Callable[[], object]) -> None:
+        """Have something done in the loop, if there is one."""
+        if self._begun.done():
+            with suppress(RuntimeError, OSError):  # it has ended, or never began
+                self._begun.result().call_soon_threadsafe(do)
 
 
 def _awaited(sleep: Callable[[float], None]) -> Callable[[float], Awaitable[None]]:
