@@ -1,6 +1,6 @@
--- The schema that the migrations make, up to 0029.continuous-books. Made by `kalshidb generate`; do not edit.
--- inputs 0c121d1da0da02230faa8054787dd15ceaee2c270f5b9e57e9d2ffe6f78a0359
--- body   817a048022c933d6c2b84f2a47869bf2d0060b21f04d9ec1682eb04444245292
+-- The schema that the migrations make, up to 0030.room-for-polls. Made by `kalshidb generate`; do not edit.
+-- inputs 1c595d8a32b011cd11c7c3c683b30b18c38c05b465feb51c71f616c38429aaf7
+-- body   ec3a2a912cdb1fea5b530a658456b3ad130637281a85f8ac4e06a6a462f0229f
 --
 -- For comparing: each object stands here once, in an order of its own, as PostgreSQL 18 writes it. Executed on an empty database,
 -- by psql or any other client, it makes the same schema. Rows, owners and the monthly partitions that loaders make are no part of it.
@@ -645,7 +645,7 @@ CREATE TABLE catalog.markets (
     updated_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
     CONSTRAINT markets_pkey PRIMARY KEY (market_ticker),
     CONSTRAINT markets_title_check CHECK (is_stub OR title IS NOT NULL AND event_ticker IS NOT NULL AND status IS NOT NULL)
-);
+) WITH (fillfactor=60);
 
 CREATE INDEX markets_close_time_idx ON catalog.markets USING btree (close_time, market_ticker);
 
@@ -950,6 +950,10 @@ BEGIN
         -- Created apart and attached: CREATE TABLE ... PARTITION OF would lock the parent against every reader.
         EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)',
                        room, partition, parent);
+        -- Room for a quote's next sight on the page of its row: seen_again.
+        IF parent_name = 'price_snapshots' THEN
+            EXECUTE format('ALTER TABLE %I.%I SET (fillfactor = 70)', room, partition);
+        END IF;
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
                        parent, room, partition, month, month + interval '1 month');
         EXECUTE format('COMMENT ON TABLE %I.%I IS %L', room, partition,
