@@ -82,6 +82,24 @@ def point_plugin_at(config: pytest.Config, host: str) -> None:
         setattr(config.option, f"postgresql_{name}", value)
 
 
+SOAK = Path(__file__).parent / "soak"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the soak test be asked for, which takes minutes."""
+    group = parser.getgroup("kalshidb")
+    group.addoption("--soak", action="store_true", help="run the soak test, and nothing else")
+    group.addoption("--soak-seconds", type=float, default=60.0, help="how long everything is disturbed")
+    group.addoption("--soak-seed", type=int, default=1, help="what happens when")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the soak test to those who ask for it."""
+    if collection_path.is_dir() and SOAK.is_relative_to(collection_path):
+        return None
+    return (collection_path == SOAK or SOAK in collection_path.parents) != config.getoption("--soak") or None
+
+
 server_key = pytest.StashKey[EmbeddedPostgres]()
 
 

@@ -339,6 +339,8 @@ def test_our_clock_may_be_ahead_of_the_exchanges_what_has_yet_to_happen_there_is
         with hasty(moving) as client:
             assert backfill(client, connecting(catalogued), scope, now=lambda: now + passes).failed == {}  # noqa: B023
         assert unkept_promises(catalogued, moving) == []
+        unfinished = catalogued.value("SELECT count(*) FROM market_data.candlesticks WHERE end_period_ts > %s", moving.present)
+        assert unfinished == 0
     over = replace(scope, end=moving.present - timedelta(minutes=2))
     assert (missing_candles if scope.kind == "candlesticks" else missing_trades)(catalogued, moving, over) == []
 

@@ -271,6 +271,8 @@ def backfill(
     outcome = Outcome()
     with connect() as conn:
         pieces = missing_pieces(conn, scope, now())
+        if pieces:
+            pieces = missing_pieces(conn, scope, _present(client, now()))
         on_total(sum((piece.missing for piece in pieces), timedelta()))
     waiting = iter(pieces)
     left: list[Piece] = []
@@ -300,6 +302,17 @@ def backfill(
     return outcome
 
 
+def _present(client: ExchangeClient, now: datetime) -> datetime:
+    """Return now by our clock or by the exchange's, whichever is behind: what is not over there must not be fetched as if it were."""
+    try:
+        said = client.status().date
+    except ExchangeError as error:
+        if error.status != NOT_FOUND:
+            raise
+        said = None
+    return now if said is None else min(now, said)
+
+
 def _source(client: ExchangeClient, scope: BackfillScope, number: int, workers: int) -> str:
     what = scope.market or scope.event or scope.series or "all"
     minutes = f" {scope.period_minutes}m" if scope.period_minutes else ""
@@ -321,7 +334,7 @@ class _Worker:
     _border: datetime | None = None
     _border_is_old: float = 0.0  # time.monotonic(); at once
     _border_told_at: datetime | None = None
-    _clock: tuple[datetime, datetime] | None = None  # what the exchange's said with a window's first answer and with its last
+    _clock: datetime | None = None  # what the exchange's said last
 
     def work_on(self, piece: Piece) -> bool:
         """Fetch a piece, unless another worker has it: then return False."""
@@ -355,40 +368,30 @@ class _Worker:
             self.scope.kind == "candlesticks" and len(set(piece.spans.values())) == 1 and len(piece.spans) <= MAX_BATCH_TICKERS
         )
         for window in windows_of(piece, self.scope, width):
-            if self._clock is not None and window.start >= self._clock[1] - STILL_FORMING:
-                continue  # its clock is behind ours: that has yet to happen
-            self._clock = None
             fetched, objects = (
                 self._take_candlesticks(window, moved, piece.series_ticker)
                 if self.scope.kind == "candlesticks"
                 else self._take_trades(window)
             )
             self.intake.flush()
-            until = self._is_over_until(window.end)
-            if fetched and until > window.start:
+            if fetched:
                 ops.extend_coverage(
                     self.conn,
                     market_tickers=fetched,
                     kind=self.scope.kind,
                     period_interval_minutes=self.scope.period_minutes,
                     covered_from=window.start,
-                    covered_until=until,
+                    covered_until=window.end,
                     run_id=self.intake.report.run_id,
                 )
             width.learn(objects)
             self.on_window((window.end - window.start) * len(window.tickers), objects)
-            yield until if together and until > window.start else None
-
-    def _is_over_until(self, end: datetime) -> datetime:
-        """Return up to when a window was over when it was asked for, by the exchange's own clock where that is behind ours."""
-        return end if self._clock is None else min(end, self._clock[0] - STILL_FORMING)
+            yield window.end if together else None
 
     def _noted(self, answers: Iterator[Answer]) -> Iterator[Answer]:
-        """Note the exchange's clock as answers pass."""
+        """Note the exchange's clock as answers pass: a long walk of them may outlast what is known of the border."""
         for answer in answers:
-            if answer.date is not None:
-                first, last = self._clock or (answer.date, answer.date)
-                self._clock = min(first, answer.date), max(last, answer.date)
+            self._clock = answer.date or self._clock
             yield answer
 
     def _take_candlesticks(self, window: Window, moved: set[str], series_ticker: str) -> tuple[list[str], int]:
@@ -406,7 +409,7 @@ class _Worker:
         def is_alone(ticker: str, answers: Iterator[Answer]) -> bool:
             hints = Hints(market_ticker=ticker, period_interval_minutes=minutes)
             try:
-                for document in take(self.intake, self._noted(answers), hints):
+                for document in take(self.intake, answers, hints):
                     if document.get("ticker", ticker) == ticker:
                         note(ticker, document["candlesticks"])
             except ExchangeError as error:
@@ -417,9 +420,7 @@ class _Worker:
 
         if live:
             try:
-                for document in take(
-                    self.intake, self._noted(self.client.candlesticks_batch(live, first, last, minutes)), self.scope.hints
-                ):
+                for document in take(self.intake, self.client.candlesticks_batch(live, first, last, minutes), self.scope.hints):
                     for market in document["markets"] or ():
                         if isinstance(market, dict):
                             note(market.get("market_ticker"), market.get("candlesticks"))
@@ -451,7 +452,7 @@ class _Worker:
 
     def _cutoff(self) -> datetime | None:
         """Return the tiers' border for trades, asked for again before it can have moved far: a backfill may take days."""
-        told_at, said = self._border_told_at, self._clock[1] if self._clock is not None else None
+        told_at, said = self._border_told_at, self._clock
         moved_on = told_at is not None and said is not None and said - told_at >= timedelta(seconds=CUTOFF_HOLDS)
         if moved_on or time.monotonic() >= self._border_is_old:
             self._border, self._border_told_at = _cutoff(self.client)

@@ -641,16 +641,18 @@ class SimulatedExchange:
         }
 
     def control(self, document: object) -> None:
-        """Change the present (`now`), the era (`era`) or what goes wrong (`faults`; `feed`: rate, seed), whichever are named.
+        """Change the present (`now`), how fast it moves (`speed`), the era (`era`), what goes wrong (`faults`; `feed`: rate, seed).
 
         Raises:
             ValueError: another name, or a value that cannot be.
         """
-        if not isinstance(document, dict) or document.keys() - {"now", "era", "faults", "feed"}:
-            raise ValueError("what can be changed are now, era, faults and feed")
+        if not isinstance(document, dict) or document.keys() - {"now", "speed", "era", "faults", "feed"}:
+            raise ValueError("what can be changed are now, speed, era, faults and feed")
         if document.get("era", self.era) not in get_args(Era):
             raise ValueError(f"unknown era: one of {', '.join(get_args(Era))}")
         faults = Settings.from_document(document["faults"]) if "faults" in document else None
+        if "speed" in document:
+            self.let_time_pass(float(document["speed"]))
         if "now" in document:
             self.move_to(datetime.fromisoformat(str(document["now"])))
         self.era = document.get("era", self.era)
@@ -681,18 +683,33 @@ class SimulatedExchange:
         """Let the world's clock run from now on, for requests and the websocket alike, until the exchange is closed.
 
         Args:
-            speed: simulated seconds a second.
+            speed: simulated seconds a second; 0 stops the clock.
             step: seconds between two looks at the clock.
+
+        Raises:
+            ValueError: time would pass backwards.
         """
-        start, begun = self.world.now, time.monotonic()
+        if not speed >= 0:
+            raise ValueError(f"time passes forwards: {speed}")
+        self._stop_clock()
+        if speed == 0:
+            return
+        start, begun, ended = self.world.now, time.monotonic(), threading.Event()
+        self._ended = ended
 
         def run() -> None:
-            while not self._ended.wait(step):
+            while not ended.wait(step):
                 passed = timedelta(seconds=(time.monotonic() - begun) * speed)
                 self.move_to(max(moment_of(start) + passed, moment_of(self.world.now)))
 
         self._clock = threading.Thread(target=run, name="simulated clock")
         self._clock.start()
+
+    def _stop_clock(self) -> None:
+        self._ended.set()
+        if self._clock is not None:
+            self._clock.join()
+            self._clock = None
 
     def start(self) -> None:
         """Begin to serve. `with` does this."""
@@ -711,9 +728,7 @@ class SimulatedExchange:
 
     def close(self) -> None:
         """Stop serving, end all connections and wait for every thread. Closing twice is harmless."""
-        self._ended.set()
-        if self._clock is not None:
-            self._clock.join()
+        self._stop_clock()
         if self._feed is not None:
             self._feed.close()
         server, thread = self._server, self._thread
