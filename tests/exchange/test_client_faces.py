@@ -11,7 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kalshidb.exchange.client import (
+    Answer,
     AsyncExchangeClient,
     ClientClosedError,
     ExchangeClient,
@@ -269,6 +270,22 @@ def test_nobody_waits_for_ever_who_asks_while_it_is_closed(exchange: SimulatedEx
         for thread in threads:
             thread.join(SOON)
         assert ends == ["closed"] * 3
+
+
+def test_a_signal_may_close_the_client_in_the_middle_of_handing_over(
+    exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExchangeClient(exchange.base_url, limit=None) as client:
+        client.status()
+        hand_over = asyncio.run_coroutine_threadsafe
+
+        def interrupted(asked: Coroutine[object, object, Answer], loop: asyncio.AbstractEventLoop) -> Future[Answer]:
+            client.close()
+            return hand_over(asked, loop)
+
+        monkeypatch.setattr("kalshidb.exchange.client.asyncio.run_coroutine_threadsafe", interrupted)
+        with pytest.raises(ClientClosedError):
+            client.status()
 
 
 def test_a_client_that_cannot_begin_says_why_each_time_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:

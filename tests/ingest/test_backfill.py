@@ -239,6 +239,27 @@ def test_trades_are_followed_when_the_border_of_the_tiers_moves_far(store: Store
     assert stored_trades(store, scope) == expected
 
 
+def test_control_c_ends_also_a_piece_of_many_windows_and_the_next_run_goes_on(store: Store, exchange: SimulatedExchange) -> None:
+    tape = BackfillScope("trades", START, END)
+    windows: list[timedelta] = []
+
+    def interrupt_once(span: timedelta, _objects: int) -> None:
+        windows.append(span)
+        if len(windows) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            deadline = time.monotonic() + 2
+            while not client.stopped and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+    with ExchangeClient(exchange.base_url, limit=None) as client, pytest.raises(KeyboardInterrupt):
+        backfill(client, connecting(store), tape, now=lambda: DEFAULT_NOW, on_window=interrupt_once)
+    assert len(windows) == 1
+    (run,) = ops.recent_ingest_runs(store.conn, how_many=1)
+    assert (run.status, "closed" in (run.error or "")) == ("failed", True)
+    filled(store, exchange, tape)
+    assert stored_trades(store, tape) == truth_of_trades(exchange, tape)
+
+
 COMMAND = [sys.executable, "-m", "kalshidb", "backfill", "candles", "--full-speed", "--interval", "60",
            "--from", f"{OLD:%Y-%m-%dT%H:%M}", "--to", f"{END:%Y-%m-%dT%H:%M}"]  # fmt: skip
 

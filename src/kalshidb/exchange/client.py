@@ -571,6 +571,11 @@ class ExchangeClient(Endpoints[Answer, Iterator[Answer]]):
             self._tell(self._closed.set)
             thread.join()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is asked any more."""
+        return self._client.stopped
+
     def __enter__(self) -> Self:
         """Return the client; `with` closes it."""
         return self

@@ -257,7 +257,7 @@ def backfill(
     """Fetch what is missing.
 
     Args:
-        client: the exchange; shared by the workers.
+        client: the exchange; shared by the workers. Ctrl-C stops it, and with it whatever they wait for.
         connect: gives a connection in autocommit mode of a worker's own; it is closed at the end.
         scope: what to fetch.
         workers: how many threads share the work.
@@ -296,8 +296,13 @@ def backfill(
             raise
 
     with ThreadPoolExecutor(workers, thread_name_prefix="backfill") as pool:
-        for done in [pool.submit(work, number) for number in range(1, workers + 1)]:
-            done.result()
+        try:
+            for done in [pool.submit(work, number) for number in range(1, workers + 1)]:
+                done.result()
+        except KeyboardInterrupt:
+            stop.set()
+            client.stop()  # a worker's piece may take hours
+            raise
     outcome.left_to_others = len(left)
     return outcome
 
