@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from psycopg.types.range import Range
@@ -127,7 +127,9 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
         *,
         start: From,
         end: To = None,
-        kind: Annotated[Kind, typer.Option("--kind", help="candlesticks or trades.")] = "candlesticks",
+        kind: Annotated[
+            Literal[Kind, "orderbook"], typer.Option("--kind", help="candlesticks, trades or orderbook.")
+        ] = "candlesticks",
         interval: Annotated[int, typer.Option("--interval", help="Length of candlesticks in minutes: 1, 60 or 1440.")] = 60,
         series: OneSeries = None,
         event: OneEvent = None,
@@ -136,11 +138,13 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Say what is stored completely and what is missing, by market; from what was fetched to its end, not from guesses."""
-        scope = BackfillScope(kind, aware(start), aware(end), interval if kind == "candlesticks" else 0, series, event, market)
+        minutes = interval if kind == "candlesticks" else 0
+        # Books cannot be fetched later, so there is no backfill of them; a span is checked as that of trades.
+        scope = BackfillScope("trades" if kind == "orderbook" else kind, aware(start), aware(end), minutes, series, event, market)
         with address() as url, postgres.connect(url, autocommit=True) as conn:
             rows = ops.coverage(
                 conn,
-                kind=scope.kind,
+                kind=kind,
                 period_interval_minutes=scope.period_minutes,
                 start_ts=scope.start,
                 end_ts=scope.end,

@@ -202,6 +202,12 @@ def test_a_subscription_that_the_exchange_ends_is_made_anew_and_slower_each_time
     assert len(talk.events(Repaired)) == 1
 
 
+def test_an_end_that_shows_that_frames_were_lost_before_it_is_one_gap() -> None:
+    talk = Talk(orderbook_delta=["KXA-1"])
+    talk.hear(subscribed(1), snapshot(1, "KXA-1"), refusal(25, sid=1, seq=9))
+    assert [(gap.reason, gap.last_sequence, gap.next_sequence) for gap in talk.events(Gap)] == [("overflow", 1, None)]
+
+
 def test_a_connection_that_ends_leaves_a_gap_in_each_subscription_and_begins_again() -> None:
     talk = Talk(ticker=["KXA-1"], orderbook_delta=["KXA-1"])
     talk.hear(subscribed(1, 1, "ticker"), subscribed(2, 2), snapshot(1, "KXA-1", sid=2))

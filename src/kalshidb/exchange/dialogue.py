@@ -7,7 +7,7 @@ there, until a fresh snapshot of each has come. The exchange ends a subscription
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
@@ -316,7 +316,12 @@ class Dialogue:
             case "error":
                 code = message.get("code") if isinstance(message, dict) else None
                 if channel is not None and isinstance(code, int) and code in ENDED:
-                    events.append(self._gap(channel, at, None, ENDED[code]))
+                    gap = self._gap(channel, at, None, ENDED[code])
+                    jump = next((event for event in events if isinstance(event, Gap)), None)
+                    if jump is not None:  # the frame that ends the subscription shows that others before it were lost: one gap
+                        events.remove(jump)
+                        gap = replace(gap, last_sequence=jump.last_sequence)
+                    events.append(gap)
                     self._forget(channel)
                     self._wait(channel, now)
                 elif asked is not None:
