@@ -63,9 +63,14 @@ EMPTY: Mapping[str, Any] = {"/series": {"series": []}, "/events": {"events": [],
 # Answers
 
 
-def market(number: int, cents: int) -> dict[str, Any]:
+def event_ticker(series: str, market: int) -> str:
+    """Return the event of a market by its number."""
+    return f"{series}-26AUG08{market // MARKETS_OF_AN_EVENT:07d}"
+
+
+def market(series: str, number: int, cents: int) -> dict[str, Any]:
     """Return a market as the exchange sends it, quoted at so many cents."""
-    event = f"KXMLBGAME-26AUG08{number // MARKETS_OF_AN_EVENT:07d}"
+    event = event_ticker(series, number)
     bid, ask = cents / 100, (cents + 1) / 100
     return {
         "can_close_early": True, "close_time": "2026-12-08T22:54:42Z", "created_time": "2026-08-05T20:15:44.818547Z",
@@ -96,8 +101,9 @@ def market(number: int, cents: int) -> dict[str, Any]:
 class Polls:
     """Polls of so many markets, one after the other, as pages; 16 % of the markets are quoted otherwise than in the one before."""
 
-    def __init__(self, markets: int) -> None:
+    def __init__(self, markets: int, series: str) -> None:
         """Begin with every market at 50 cents."""
+        self._series = series
         self._chance = random.Random(7)  # noqa: S311
         self._cents = [50] * markets
         self.changed = markets
@@ -114,7 +120,10 @@ class Polls:
             json.dumps(
                 {
                     "cursor": "" if page == last else str(page + 1),
-                    "markets": [market(n, self._cents[n]) for n in range(page * PAGE, min(len(self._cents), (page + 1) * PAGE))],
+                    "markets": [
+                        market(self._series, n, self._cents[n])
+                        for n in range(page * PAGE, min(len(self._cents), (page + 1) * PAGE))
+                    ],
                 }
             ).encode()
             for page in range(last + 1)
@@ -234,16 +243,17 @@ def _serve(pages: Mapping[str, list[bytes]], ready: Connection) -> None:
 @contextmanager
 def exchange(markets: int) -> Iterator[str]:
     """Run a process that sends so many open markets, and their events, as fast as it is asked; yield its address."""
+    series = "KXNFLGAME"  # others than those that are polled, and so not stored yet
     events = [
         {
-            "event_ticker": f"KXMLBGAME-26AUG08{number:07d}", "series_ticker": "KXMLBGAME", "title": "Los Angeles A vs Miami",
+            "event_ticker": event_ticker(series, number * MARKETS_OF_AN_EVENT), "series_ticker": series, "title": "Los Angeles A vs Miami",
             "sub_title": "", "collateral_return_type": "MECNET", "mutually_exclusive": True, "category": "Sports",
         }
         for number in range(-(-markets // MARKETS_OF_AN_EVENT))
     ]  # fmt: skip
     parts = [events[at : at + 200] for at in range(0, len(events), 200)]
     pages = {
-        "markets": Polls(markets).pages(),
+        "markets": Polls(markets, series).pages(),
         "events": [
             json.dumps({"events": part, "cursor": str(at + 1) if at + 1 < len(parts) else ""}).encode()
             for at, part in enumerate(parts)
@@ -298,7 +308,7 @@ def polls(conn: psycopg.Connection[Any], markets: int, rounds: int) -> dict[str,
     Raises:
         DisagreementError: something else was written than had changed.
     """
-    made = Polls(markets)
+    made = Polls(markets, "KXMLBGAME")
     found: dict[str, list[Measured]] = {"first poll": [], "poll, 84 % unchanged": []}
     for number in range(rounds + 1):
         pages = made.pages()
@@ -344,7 +354,7 @@ def bulk(conn: psycopg.Connection[Any], kind: str, rows: int, rounds: int) -> di
     table = "candlesticks" if kind == "candlesticks" else "public_trades"
     found: dict[str, list[Measured]] = {f"{kind}, bytes to rows": [], f"{kind}, parsed and validated": []}
     for number in range(rounds + 1):
-        conn.execute(f"TRUNCATE market_data.{table}")  # type: ignore[arg-type]  # noqa: S608
+        conn.execute(f"TRUNCATE market_data.{table}")  # type: ignore[arg-type]
         conn.execute("CHECKPOINT")
         wrote = timed(lambda: stored(conn, bodies, hints, f"/{kind}").total.written, conn)
         read = timed(lambda: only_read(bodies, hints))
@@ -370,6 +380,7 @@ def memory(conn: psycopg.Connection[Any], candles: int) -> dict[str, Any]:
             samples.append((time.perf_counter() - begun, _resident() / MB))
 
     watcher = threading.Thread(target=sample, daemon=True)
+    conn.execute("TRUNCATE market_data.candlesticks")
     gc.collect()
     start = _resident() / MB
     watcher.start()
@@ -397,7 +408,6 @@ def main() -> None:
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Measured]] = {}
     used: dict[str, Any] = {}
-    around: dict[str, Any] = {}
     parts: dict[str, Callable[[psycopg.Connection[Any]], None]] = {
         "polls": lambda conn: found.update(polls(conn, options.markets, options.rounds)),
         "candlesticks": lambda conn: found.update(bulk(conn, "candlesticks", options.rows, options.rounds)),
@@ -405,11 +415,10 @@ def main() -> None:
         "memory": lambda conn: used.update(memory(conn, options.memory_rows)),
         "sync": lambda conn: found.update({"sync-markets": [synced(conn, options.markets)]}),
     }
-    for name in options.only or parts:
-        with migrated_server() as url, open_connection(url) as conn:  # each begins with nothing
-            if not around:
-                around = surroundings(conn)
-                report.show_surroundings(console, around)
+    with migrated_server() as url, open_connection(url) as conn:
+        around = surroundings(conn)
+        report.show_surroundings(console, around)
+        for name in options.only or parts:
             parts[name](conn)
     results = {
         **around,

@@ -136,3 +136,26 @@ def test_the_benchmark_of_versions_runs_and_its_races_leave_nothing_wrong(tmp_pa
     results = json.loads(file.read_text())
     assert [len(section) for section in results["sections"].values()] == [5, 2]
     assert [(one["raised"], one["broken"], one["regressions"], one["lost"]) for one in results["races"]] == [([], 0, 0, 0)] * 2
+
+
+def test_the_benchmark_of_ingestion_stores_what_its_answers_hold(tmp_path: Path, scratch: Path) -> None:
+    file = tmp_path / "ingestion.json"
+    sizes = ["--markets", "60", "--rows", "1000", "--memory-rows", "10000", "--rounds", "1"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ingestion", *sizes, "--json", file],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Ends with an error if anything was stored that had not changed, or was not stored that had.
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    results = json.loads(file.read_text())
+    assert set(results["measured"]) == {
+        "first poll", "poll, 84 % unchanged", "candlesticks, bytes to rows", "candlesticks, parsed and validated",
+        "trades, bytes to rows", "trades, parsed and validated", "sync-markets",
+    }  # fmt: skip
+    assert results["memory"]["rows"] == 10_000
+    assert len(results["asked"]) == 6
+    assert str(scratch) not in file.read_text()

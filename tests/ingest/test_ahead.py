@@ -31,6 +31,19 @@ def test_never_more_than_so_many_are_ahead() -> None:
         assert taken <= number + 1 + 3 + 1  # this one, those that wait, and the one that found no room
 
 
+def test_large_things_count_for_more_and_one_is_always_let_through() -> None:
+    taken: list[int] = []
+
+    def things() -> Iterator[int]:
+        for size in [4, 4, 4, 100, 1, 1]:
+            taken.append(size)
+            yield size
+
+    for number, _ in enumerate(ahead(things(), most=8, size=lambda size: size)):
+        assert sum(taken[number + 1 : -1]) <= 8 or len(taken[number + 1 : -1]) == 1, "but for the one that found no room"
+    assert taken == [4, 4, 4, 100, 1, 1]
+
+
 def test_an_error_comes_after_what_came_before_it() -> None:
     def things() -> Iterator[int]:
         yield 1

@@ -1,58 +1,73 @@
 """Reading the next answers while the last are written.
 
-The server works while the client waits for it; with what is read ahead the client works too. Only a few things are ever
-ahead, so memory stays flat.
+The server works while the client waits for it; with what is read ahead the client works too. Only so much is ever ahead, so memory
+stays flat.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
-from queue import Empty, Full, Queue
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOOK_AGAIN = 0.1  # seconds between two looks at whether the other side has gone away
+
+def _one(_: object) -> int:
+    return 1
 
 
-def ahead(things: Iterable[T], most: int = 4) -> Iterator[T]:
-    """Yield things in order, taken from the iterable in a thread that is at most so many ahead.
+def ahead(things: Iterable[T], most: int = 4, size: Callable[[T], int] = _one) -> Iterator[T]:
+    """Yield things in order, taken from the iterable in a thread that is at most so much ahead.
 
     What the iterable raises is raised here, after what came before it. Closing the iterator ends the thread.
-    """
-    ready: Queue[tuple[T] | BaseException | None] = Queue(most)
-    gone = threading.Event()
 
-    def put(thing: tuple[T] | BaseException | None) -> bool:
-        while not gone.is_set():
-            try:
-                ready.put(thing, timeout=_LOOK_AGAIN)
-            except Full:
-                continue
-            return True
-        return False
+    Args:
+        things: taken from in the thread.
+        most: how much may be ahead, besides the one thing that is being made; one thing always may, whatever its size.
+        size: what a thing counts for; by default each counts for one.
+    """
+    ready: deque[tuple[T, int]] = deque()
+    changed = threading.Condition()
+    held = 0
+    gone = False
+    end: BaseException | bool = False
 
     def run() -> None:
+        nonlocal held, end
+        ended: BaseException | bool = True
         try:
             for thing in things:
-                if not put((thing,)):
-                    return
-            put(None)
+                weight = size(thing)
+                with changed:
+                    changed.wait_for(lambda: gone or not ready or held + weight <= most)  # noqa: B023  (waited for at once)
+                    if gone:
+                        return
+                    ready.append((thing, weight))
+                    held += weight
+                    changed.notify_all()
         except BaseException as error:
-            put(error)
+            ended = error
+        finally:
+            with changed:
+                end = ended
+                changed.notify_all()
 
     reader = threading.Thread(target=run, name="reading ahead", daemon=True)
     reader.start()
     try:
         while True:
-            try:
-                thing = ready.get(timeout=_LOOK_AGAIN)
-            except Empty:
-                continue
-            if thing is None:
-                return
-            if isinstance(thing, BaseException):
-                raise thing
-            yield thing[0]
+            with changed:
+                changed.wait_for(lambda: ready or end)
+                if not ready:
+                    break
+                thing, weight = ready.popleft()
+                held -= weight
+                changed.notify_all()
+            yield thing
+        if isinstance(end, BaseException):
+            raise end
     finally:
-        gone.set()
+        with changed:
+            gone = True
+            changed.notify_all()
         reader.join()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -228,6 +229,7 @@ class Intake:
         self._keep_raw = keep_raw
         self._queues: dict[Destination, list[_Entry]] = {destination: [] for destination in Destination}
         self._pages: dict[Destination, list[_Held]] = {destination: [] for destination in Destination}
+        self._are_new = True  # the last page held only what was not stored yet, and so will the next: then COPY does it alone
         self._requests: list[IngestRequest] = []
         self._asked = 0
         self._held = 0
@@ -560,7 +562,10 @@ class Intake:
     def _write_pages(self, destination: Destination, pages: Sequence[_Held]) -> None:
         made = [row for held in pages for row in held.page.rows]
         try:
-            self._count(destination, self._bulk(destination, made))
+            result = self._bulk(destination, made, known_new=self._are_new and destination is Destination.CANDLESTICK)
+            if destination is Destination.CANDLESTICK:
+                self._are_new = result.unchanged == 0
+            self._count(destination, result)
         except (pg.DataError, pg.IntegrityError, pg.ProgramLimitExceeded):
             self._write(destination, [entry for held in pages for entry in held.entries()])
 
@@ -574,8 +579,8 @@ class Intake:
             what = f"{destination} (another is stored for the same moment)"
             self.report.not_stored[what] = self.report.not_stored.get(what, 0) + result.conflicting
 
-    def _bulk(self, destination: Destination, made: Sequence[BaseModel | plain.Row]) -> BulkResult:
-        write = _WRITERS[destination][1]
+    def _bulk(self, destination: Destination, made: Sequence[BaseModel | plain.Row], *, known_new: bool = False) -> BulkResult:
+        write: Write = partial(market_data.upsert_candlesticks, known_new=True) if known_new else _WRITERS[destination][1]
         for _ in range(DEADLOCK_RETRIES):
             try:
                 return write(self._conn, made)

@@ -16,6 +16,9 @@ from kalshidb.ingest.ahead import ahead
 from kalshidb.ingest.arrivals import Arrival
 from kalshidb.ingest.intake import Door
 
+MOST_BYTES_AHEAD = 8 << 20
+"""Answers that are read while others are written; parsed they take about ten times as much memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -125,7 +128,7 @@ def take(
             arrival = Arrival(answer.url, answer.params, answer.status, moment, answer.body, said, chosen)
             yield arrival, document, intake.read(document, said)
 
-    for arrival, document, page in ahead(read()):
+    for arrival, document, page in ahead(read(), MOST_BYTES_AHEAD, lambda made: len(made[0].body)):
         intake.arrive(arrival, document, page)
         yield document
 
