@@ -3,10 +3,13 @@ arguments, call kalshidb.ingest and print. Registered by kalshidb.cli, which tur
 """
 
 import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -253,8 +256,26 @@ def exchange_client(*, full_speed: bool = False) -> Iterator[ExchangeClient]:
     elif tier is not None:
         raise SettingsError("KALSHI_API_TIER is the tier of an API key: set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE too")
     url = settings.kalshi_api_url or BASE_URL
-    with ExchangeClient(url, limit=None if full_speed else limit, auth=auth) as client:
+    with ExchangeClient(url, limit=None if full_speed else limit, auth=auth) as client, _stopped_by_ctrl_c(client):
         yield client
+
+
+@contextmanager
+def _stopped_by_ctrl_c(client: ExchangeClient) -> Iterator[None]:
+    """Let Ctrl-C end at once whatever waits for an answer, in any thread: the main one would wait for the others."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) != signal.default_int_handler:
+        yield  # somebody else decides
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        client.stop()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def signer_of(settings: Settings) -> "Signer | None":

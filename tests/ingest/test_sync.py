@@ -1,6 +1,11 @@
 """The catalogue after a synchronisation is the exchange's, also of markets that closed, settled and moved to the other tier meanwhile."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -224,6 +229,30 @@ def test_the_command_asks_the_exchange_of_the_settings(
     report = json.loads(capfd.readouterr().out)
     assert report["cut"] is None
     assert report["kinds"]["market"]["written"] == len(stored(store)) > 0
+
+
+def test_control_c_does_not_wait_for_an_exchange_that_says_nothing(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/trade-api/v2"
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "kalshidb", "sync-markets", "--full-speed"],
+            env={**os.environ, "DATABASE_URL": store.url, "KALSHI_API_URL": url},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1000)
+                asking.send_signal(signal.SIGINT)
+                _, err = asking.communicate(timeout=5)
+        finally:
+            asking.kill()
+    assert asking.returncode != 0
+    assert "Traceback" not in err
+    (run,) = ops.recent_ingest_runs(store.conn, how_many=1)
+    assert run.status == "failed"
 
 
 @pytest.mark.parametrize(
