@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
 from enum import StrEnum
-from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -73,6 +72,13 @@ _WRITERS: dict[Destination, tuple[type[BaseModel], Write]] = {
     Destination.ORDERBOOK_DELTA: (market_data_rows.OrderbookDelta, market_data.insert_orderbook_deltas),
     Destination.TRADE: (market_data_rows.PublicTrade, market_data.insert_public_trades),
 }
+
+
+def _copy_candlesticks(conn: psycopg.Connection[Any], made: Iterable[Any]) -> BulkResult:
+    """Write candlesticks that are believed to be new; should one not be, they go the usual way."""
+    return market_data.upsert_candlesticks(conn, made, known_new=True)
+
+
 _DESTINATION_OF = {model: destination for destination, (model, _) in _WRITERS.items()}
 _MAIN = {
     Kind.SERIES: Destination.SERIES,
@@ -580,7 +586,7 @@ class Intake:
             self.report.not_stored[what] = self.report.not_stored.get(what, 0) + result.conflicting
 
     def _bulk(self, destination: Destination, made: Sequence[BaseModel | plain.Row], *, known_new: bool = False) -> BulkResult:
-        write: Write = partial(market_data.upsert_candlesticks, known_new=True) if known_new else _WRITERS[destination][1]
+        write = _copy_candlesticks if known_new else _WRITERS[destination][1]
         for _ in range(DEADLOCK_RETRIES):
             try:
                 return write(self._conn, made)
