@@ -169,6 +169,18 @@ def test_a_longer_span_asks_only_for_what_is_missing(catalogued: Store, exchange
         assert last < START or first >= END, request
 
 
+@pytest.mark.parametrize("border", [timedelta(milliseconds=1), timedelta(milliseconds=400), timedelta(seconds=1)])
+def test_a_span_that_ends_within_a_second_loses_nothing_at_its_border(
+    catalogued: Store, exchange: SimulatedExchange, border: timedelta
+) -> None:
+    noon = END.replace(hour=12, minute=0)  # where candlesticks end; spans up to now end at any microsecond
+    for start, end in ((noon - timedelta(hours=6), noon + border), (noon + border, noon + border * 2), (noon, END)):
+        outcome = filled(catalogued, exchange, BackfillScope("candlesticks", start, end, 60))
+        assert (outcome.failed, outcome.unknown) == ({}, set())
+    whole = BackfillScope("candlesticks", noon - timedelta(hours=6), END, 60)
+    assert stored_candles(catalogued) == truth_of_candles(exchange, whole)
+
+
 def test_an_exchange_that_fails_leaves_what_is_stored_and_the_rest_is_fetched_later(
     catalogued: Store, exchange: SimulatedExchange
 ) -> None:

@@ -19,6 +19,7 @@ import psycopg
 
 from kalshidb.exchange.client import Answer, ExchangeClient, ExchangeError
 from kalshidb.exchange.questions import MAX_BATCH_TICKERS, batch_periods, chunks
+from kalshidb.exchange.questions import epoch_seconds as whole_seconds
 from kalshidb.exchange.recognise import Hints
 from kalshidb.exchange.scalars import WireValueError, epoch_seconds, moment
 from kalshidb.ingest.intake import Intake, Report
@@ -402,7 +403,10 @@ class _Worker:
     def _take_candlesticks(self, window: Window, moved: set[str], series_ticker: str) -> tuple[list[str], int]:
         """Take in the candlesticks of a window; return the markets that a tier answered for, and how many candlesticks they had."""
         minutes = self.scope.period_minutes
-        first, last = window.start, window.end - timedelta(seconds=1)  # the exchange counts both bounds in
+        # The exchange counts both bounds in, in whole seconds, and candlesticks end with one.
+        first, last = whole_seconds(window.start, up=True), whole_seconds(window.end, up=True) - 1
+        if last < first:
+            return list(window.tickers), 0
         live = [ticker for ticker in window.tickers if ticker not in moved]
         answered: dict[str, int] = {}
 
