@@ -318,6 +318,19 @@ WHERE status = ANY (:statuses::text[])
     AND close_time < :closed_before
 ORDER BY close_time, market_ticker;
 
+-- name: has_markets(series_ticker, event_ticker, market_ticker)$
+-- Whether the catalogue has any market of a series, of an event, or of this ticker; null means any.
+-- @param series_ticker nullable: null means any series
+-- @param event_ticker nullable: null means any event
+-- @param market_ticker nullable: null means any market
+-- @plan asked once before a command gives up: the first market that fits ends it
+SELECT EXISTS (
+    SELECT 1 FROM catalog.markets
+    WHERE (:series_ticker::text IS NULL OR series_ticker = :series_ticker)
+        AND (:event_ticker::text IS NULL OR event_ticker = :event_ticker)
+        AND (:market_ticker::text IS NULL OR market_ticker = :market_ticker)
+) AS has_markets;
+
 -- name: all_markets()
 -- Every market, for an export; streamed, so memory stays flat.
 -- @stream

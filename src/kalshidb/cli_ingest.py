@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from kalshidb import postgres
 from kalshidb.exchange.client import BASE_URL, KEYLESS, ExchangeClient, RateLimit
-from kalshidb.ingest.backfill import BackfillScope, Kind, backfill, estimate, total_of
+from kalshidb.ingest.backfill import BackfillScope, Kind, backfill, check_known, estimate, total_of
 from kalshidb.ingest.intake import Intake, Report
 from kalshidb.ingest.sync import STATUSES, UNSETTLED, SyncScope, sync_markets
 from kalshidb.models.ops import CoverageRow
@@ -155,6 +155,8 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
                 event_ticker=event,
                 market_ticker=market,
             )
+            if not rows:
+                check_known(conn, scope)
         shown = [row for row in rows if row.missing or not missing]
         if as_json:
             print_json([_coverage_json(row) for row in shown])
@@ -188,13 +190,13 @@ def _backfill(
             workers=workers,
             on_total=total,
             on_window=window,
+            is_patient=True,
+            on_wait=lambda number: err.print(f"waiting for {number:,} events that others are fetching", style="dim"),
         )
     for ticker in sorted(outcome.unknown):
         err.print(f"no tier of the exchange has {ticker}", style="yellow", markup=False)
     for event, reason in outcome.failed.items():
         err.print(f"{event}: {reason}", style="red", markup=False)
-    if outcome.left_to_others:
-        err.print(f"{outcome.left_to_others:,} events are being fetched by others", style="dim")
     print_report(total_of(outcome.reports), time.monotonic() - begun, as_json)
     if outcome.failed:
         raise typer.Exit(FAILED)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from loading import Store
@@ -339,6 +340,45 @@ def test_a_piece_that_another_session_holds_is_left_to_it(catalogued: Store, exc
     assert missing_pieces(catalogued.conn, HOURS, DEFAULT_NOW) == []
 
 
+def test_who_is_patient_fetches_what_another_session_held_and_left_undone(catalogued: Store, exchange: SimulatedExchange) -> None:
+    held = missing_pieces(catalogued.conn, HOURS, DEFAULT_NOW)[0]
+    other = connecting(catalogued)()
+    ops.begin_checkpoint(
+        other, job_name=HOURS.job_name, series_ticker=held.series_ticker, event_ticker=held.event_ticker,
+        window_start_ts=START, window_end_ts=START + timedelta(hours=1),
+    )  # fmt: skip
+    waited: list[int] = []
+
+    def end_the_other(number: int) -> None:
+        waited.append(number)
+        other.close()
+
+    with ExchangeClient(exchange.base_url, limit=None, max_retries=0) as client:
+        outcome = backfill(
+            client, connecting(catalogued), HOURS, workers=2, is_patient=True, now=lambda: DEFAULT_NOW, on_wait=end_the_other
+        )
+    assert (waited, outcome.left_to_others) == ([1], 0)
+    assert missing_pieces(catalogued.conn, HOURS, DEFAULT_NOW) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(401, json={}), httpx.Response(403, text="no"), httpx.Response(200, html="<h1>Maintenance</h1>")]
+)
+def test_an_exchange_that_lets_us_in_no_more_is_not_asked_for_each_event(catalogued: Store, answer: httpx.Response) -> None:
+    asked: list[httpx.Request] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/y/exchange/status":
+            return httpx.Response(200, json={"exchange_active": True})
+        asked.append(request)
+        return answer
+
+    transport = httpx.MockTransport(refuse)
+    with ExchangeClient("http://x/y", limit=None, max_retries=0, transport=transport) as client, pytest.raises(ExchangeError):
+        backfill(client, connecting(catalogued), HOURS, now=lambda: DEFAULT_NOW)
+    assert len(asked) == 1
+
+
 def test_what_is_not_over_is_not_called_covered(catalogued: Store, exchange: SimulatedExchange) -> None:
     scope = BackfillScope("candlesticks", END, DEFAULT_NOW + timedelta(days=5), 60)
     filled(catalogued, exchange, scope)
@@ -432,6 +472,8 @@ def test_windows_of_trades_grow_where_little_happens_and_shrink_where_much_does(
         (("candlesticks", START, END, 5), "1, 60 or 1440"),
         (("trades", START, END, 60), "trades none"),
         (("trades", START.replace(tzinfo=None), END, 0), "time zone"),
+        (("trades", START, END, 0, ""), "no series"),
+        (("candlesticks", START, END, 60, None, None, ""), "no market"),
     ],
 )
 def test_a_scope_that_makes_no_sense_is_refused(arguments: tuple[Any, ...], message: str) -> None:
@@ -446,6 +488,32 @@ def ran(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[Any, s
     with pytest.raises(SystemExit) as ended:
         app(arguments)
     return ended.value.code or 0, capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ((None, None, None), "has no market;"),
+        (("KXNO", None, None), "series 'KXNO'"),
+        ((None, "KXNO-1", None), "event 'KXNO-1'"),
+        (("KXNO", None, "KXNO-1-2"), "series 'KXNO' and market 'KXNO-1-2'"),
+    ],
+)
+def test_a_scope_without_a_market_in_the_catalogue_is_an_error_that_names_it(
+    store: Store, only: tuple[str | None, str | None, str | None], said: str
+) -> None:
+    scope = BackfillScope("candlesticks", START, END, 60, *only)
+    with ExchangeClient("http://x/y") as client, pytest.raises(BackfillError, match=said):
+        backfill(client, connecting(store), scope)
+    with pytest.raises(BackfillError, match=said):
+        estimate(store.conn, scope)
+
+
+def test_the_commands_name_what_the_catalogue_does_not_have(catalogued: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", catalogued.url)
+    for command in (["backfill", "candles", "--dry-run"], ["backfill", "trades", "--dry-run"], ["coverage"]):
+        with pytest.raises(BackfillError, match="'KXTYPO'"):
+            app([*command, "--from", "2026-10-01", "--market", "KXTYPO"], standalone_mode=False)
 
 
 def test_a_dry_run_asks_nothing_and_says_what_it_would_take(

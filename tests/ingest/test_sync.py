@@ -189,6 +189,12 @@ def test_what_does_not_exist_is_named(store: Store, exchange: SimulatedExchange,
         synced(store, exchange, scope)
 
 
+@pytest.mark.parametrize(("series", "categories"), [(("",), ()), ((), ("Sports", ""))])
+def test_an_empty_choice_is_refused(series: tuple[str, ...], categories: tuple[str, ...]) -> None:
+    with pytest.raises(SyncError, match="an empty text"):
+        SyncScope(series, categories)
+
+
 def test_a_status_that_does_not_exist_is_named() -> None:
     with pytest.raises(SyncError, match="no status 'active'; there are open, unopened, paused, closed, settled"):
         SyncScope(statuses=("active",))

@@ -8,6 +8,7 @@ many, share the work by events: who claims an event has it until it is done or t
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 import psycopg
 
-from kalshidb.exchange.client import Answer, ExchangeClient, ExchangeError
+from kalshidb.exchange.client import NO_JSON, Answer, ExchangeClient, ExchangeError, is_passing
 from kalshidb.exchange.questions import MAX_BATCH_TICKERS, batch_periods, chunks
 from kalshidb.exchange.questions import epoch_seconds as whole_seconds
 from kalshidb.exchange.recognise import Hints
@@ -25,7 +26,7 @@ from kalshidb.exchange.scalars import WireValueError, epoch_seconds, moment
 from kalshidb.ingest.intake import Intake, Report
 from kalshidb.ingest.pull import take
 from kalshidb.models.ops import CoverageRow
-from kalshidb.queries import ops
+from kalshidb.queries import catalog, ops
 
 Kind = Literal["candlesticks", "trades"]
 Span = tuple[datetime, datetime]
@@ -38,6 +39,10 @@ one with many narrower."""
 STILL_FORMING = timedelta(minutes=1)
 """How long after its end a candlestick may still change."""
 NOT_FOUND = 404
+TURNED_AWAY = frozenset((401, 403))
+"""Statuses that are about who asks, and not about what is asked."""
+OTHERS_MAY_BE_DONE = 1.0
+"""Seconds between two attempts at what other workers have."""
 AROUND_CUTOFF = timedelta(days=1)
 """How far from the tiers' border both are asked: it moves while we ask."""
 CUTOFF_HOLDS = 3600.0
@@ -74,6 +79,9 @@ class BackfillScope:
             raise BackfillError("start and end need a time zone")
         if self.start >= self.end:
             raise BackfillError(f"a span that ends before it begins: {self.start} to {self.end}")
+        for name in ("series", "event", "market"):
+            if getattr(self, name) == "":
+                raise BackfillError(f"an empty text is no {name}")
         if self.period_minutes not in ((1, 60, 1440) if self.kind == "candlesticks" else (0,)):
             raise BackfillError(f"candlesticks have 1, 60 or 1440 minutes and trades none, not {self.period_minutes}")
 
@@ -233,9 +241,31 @@ def _cut(tickers: tuple[str, ...], start: datetime, end: datetime, width: Callab
         start = until
 
 
+def check_known(conn: psycopg.Connection[Any], scope: BackfillScope) -> None:
+    """Refuse a scope in which the catalogue has no market: nothing would be missing of it, and nothing fetched.
+
+    Raises:
+        BackfillError: it has none; says what to do.
+    """
+    named = {"series": scope.series, "event": scope.event, "market": scope.market}
+    if catalog.has_markets(conn, series_ticker=scope.series, event_ticker=scope.event, market_ticker=scope.market):
+        return
+    of = " and ".join(f"{name} {ticker!r}" for name, ticker in named.items() if ticker is not None)
+    raise BackfillError(
+        f"the catalogue has no market{f' of {of}' if of else ''}; `kalshidb sync-markets` brings those that have not settled, "
+        "with --status settled and --historical the others"
+    )
+
+
 def estimate(conn: psycopg.Connection[Any], scope: BackfillScope, now: datetime | None = None) -> Estimate:
-    """Say what a backfill would take, without asking the exchange anything."""
+    """Say what a backfill would take, without asking the exchange anything.
+
+    Raises:
+        BackfillError: the catalogue has no market of the scope.
+    """
     pieces = missing_pieces(conn, scope, now or datetime.now(UTC))
+    if not pieces and not scope.is_whole_tape:
+        check_known(conn, scope)
     requests = sum(1 for piece in pieces for _ in windows_of(piece, scope))
     rows = None
     if scope.period_minutes:
@@ -251,9 +281,11 @@ def backfill(
     scope: BackfillScope,
     *,
     workers: int = 1,
+    is_patient: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_total: Callable[[timedelta], object] = lambda _: None,
     on_window: Callable[[timedelta, int], object] = lambda _span, _rows: None,
+    on_wait: Callable[[int], object] = lambda _: None,
 ) -> Outcome:
     """Fetch what is missing.
 
@@ -262,11 +294,15 @@ def backfill(
         connect: gives a connection in autocommit mode of a worker's own; it is closed at the end.
         scope: what to fetch.
         workers: how many threads share the work.
+        is_patient: whether to wait for pieces that other workers have, and to fetch what is missing of them then: the others' span
+            may be another.
         now: the exchange's present; another than ours only for a simulated one.
         on_total: called once with how much is missing, summed over the markets.
         on_window: called after each window with how much it covers, summed over its markets, and how many objects it had.
+        on_wait: called with the number of pieces for which others are waited for, once.
 
     Raises:
+        BackfillError: the catalogue has no market of the scope.
         ExchangeError: the exchange stayed out of reach after all retries; what was stored is noted as covered.
     """
     outcome = Outcome()
@@ -274,15 +310,28 @@ def backfill(
         pieces = missing_pieces(conn, scope, now())
         if pieces:
             pieces = missing_pieces(conn, scope, _present(client, now()))
+        elif not scope.is_whole_tape:
+            check_known(conn, scope)
         on_total(sum((piece.missing for piece in pieces), timedelta()))
     waiting = iter(pieces)
-    left: list[Piece] = []
+    left: deque[Piece] = deque()
+    told = False
     one_at_a_time = threading.Lock()
     stop = threading.Event()
 
     def next_piece() -> Piece | None:
         with one_at_a_time:
             return None if stop.is_set() else next(waiting, None)
+
+    def next_left() -> Piece | None:
+        nonlocal told
+        with one_at_a_time:
+            if not is_patient or not left or stop.is_set():
+                return None
+            if not told:
+                on_wait(len(left))
+                told = True
+            return left.popleft()
 
     def work(number: int) -> None:
         try:
@@ -292,6 +341,12 @@ def backfill(
                 while piece := next_piece():
                     if not worker.work_on(piece):
                         left.append(piece)
+                while piece := next_left():
+                    if not worker.work_on(piece):
+                        left.append(piece)
+                        stop.wait(OTHERS_MAY_BE_DONE)
+                if stop.is_set():
+                    intake.note_cut("stopped before its end; the next run goes on")
         except BaseException:
             stop.set()
             raise
@@ -358,8 +413,8 @@ class _Worker:
                     raise psycopg.OperationalError(f"the checkpoint of {piece.event_ticker} is not this worker's any more")
         except ExchangeError as error:
             ops.fail_checkpoint(self.conn, **key, attempts=attempt, error=str(error)[:2000])
-            if error.status is None or error.status >= 500 or error.status == 429:
-                raise  # the exchange is out of reach: it would be so for the next piece too
+            if error.status is None or is_passing(error.status) or error.status in TURNED_AWAY or error.code == NO_JSON:
+                raise  # the exchange is out of reach, or closed to us: it would be so for the next piece too
             self.outcome.failed[piece.event_ticker or "the tape"] = str(error)
         else:
             ops.succeed_checkpoint(self.conn, **key, attempts=attempt)

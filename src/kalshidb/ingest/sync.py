@@ -51,7 +51,10 @@ class SyncScope:
     max_pages: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse words that the exchange does not know."""
+        """Refuse words that the exchange does not know, and empty ones, which it would take for all."""
+        for name in ("series", "categories"):
+            if "" in getattr(self, name):
+                raise SyncError(f"an empty text among the {name}; leave it out for all")
         for word in self.statuses:
             if word not in STATUSES:
                 raise SyncError(f"no status {word!r}; there are {', '.join(STATUSES)}")
