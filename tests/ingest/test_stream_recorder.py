@@ -106,11 +106,15 @@ def exchange() -> Iterator[SimulatedExchange]:
 
 @asynccontextmanager
 async def recording(
-    exchange: SimulatedExchange, connect: Callable[[], psycopg.Connection[Any]], folder: Path, **choice: object
+    exchange: SimulatedExchange,
+    connect: Callable[[], psycopg.Connection[Any]],
+    folder: Path,
+    ahead: timedelta = timedelta(),
+    **choice: object,
 ) -> AsyncIterator[Recorder]:
-    """A recorder that is listening, in the simulated time."""
+    """A recorder that is listening, in the simulated time or so far ahead of it."""
     selection = Selection(**choice)  # type: ignore[arg-type]
-    stream = Stream(selection.wanted(()), url=exchange.websocket_url, clock=lambda: exchange.feed.present, pause=0.01)
+    stream = Stream(selection.wanted(()), url=exchange.websocket_url, clock=lambda: exchange.feed.present + ahead, pause=0.01)
     landing = Landing(connect, Spool(folder), "a test", origin="websocket", stop=lambda: stream.is_stopped)
     recorder = Recorder(landing, stream, selection)
     task = asyncio.create_task(recorder.run())
@@ -234,6 +238,26 @@ async def test_a_gap_is_written_down_with_its_repair_and_not_claimed(store: Stor
     assert len(of_market) == 2
     assert of_market[0][1] < gap.found_at <= of_market[1][0]
     assert_claims_are_true(store.conn, exchange.world)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_clock_of_ours_that_is_wrong_claims_nothing_when_the_connection_breaks(
+    store: Store, exchange: SimulatedExchange
+) -> None:
+    ticker = busy(exchange.world)[0]
+    connect = lambda: postgres.connect(store.url, autocommit=True)  # noqa: E731
+    async with recording(exchange, connect, store.folder, timedelta(hours=3), markets=(ticker,), everything=True) as recorder:
+        for _ in range(10):
+            pass_time(exchange, minutes=1)
+            await asyncio.sleep(0.05)
+        exchange.feed.fail("drop")
+        for _ in range(10):
+            pass_time(exchange, minutes=1)
+            await asyncio.sleep(0.05)
+        await until(lambda: recorder.tally.repaired)
+    assert store.count("market_data.orderbook_deltas")
+    claimed = [span for of_market in spans(store.conn).values() for span in of_market]
+    assert [end for _, end in claimed if end > exchange.feed.present] == []
 
 
 @pytest.mark.usefixtures("hasty")

@@ -156,7 +156,8 @@ class Recorder:
         self._last_received: datetime | None = None
         self._told: datetime | None = None  # the exchange's time of the last frame about a book
         self._asked: datetime | None = None  # when a proof was asked for that has come
-        self._skew: timedelta | None = None  # how far the exchange's clock is ahead of ours; of this connection
+        self._skew: timedelta | None = None  # how far the exchange's clock is ahead of ours; of the connection of this number
+        self._skew_of = 0
         self._others: set[str] = set()  # series whose books another process records
         self._queue: asyncio.Queue[Callable[[], object] | None] = asyncio.Queue(WAITING_BATCHES)
         self._order = asyncio.Lock()
@@ -230,6 +231,8 @@ class Recorder:
             told = exchange_time(document)
             if told is not None:
                 self._stamp = told
+                if self._skew_of != self._stream.connections:
+                    self._skew, self._skew_of = None, self._stream.connections
                 # Of the frame that was fastest here: all others were on their way for longer.
                 skew = told - frame.received_at
                 self._skew = skew if self._skew is None else max(self._skew, skew)
@@ -266,8 +269,6 @@ class Recorder:
 
     def _take_gap(self, gap: Gap) -> None:
         self.tally.gaps += 1
-        if gap.reason in ("disconnect", "silence"):
-            self._skew = None
         log.warning("gap in %s (%s) after %s", gap.channel, gap.reason, gap.last_sequence)
         if gap.channel == BOOKS:
             self._notes += self._claims(self._claimed)
