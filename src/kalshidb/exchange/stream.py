@@ -139,7 +139,8 @@ class Stream:
                 await self._rest(attempt)
 
     async def _connect(self) -> ClientConnection:
-        path = urlsplit(self.url).path
+        address = urlsplit(self.url)
+        path = address.path
         headers = {} if self._sign is None else dict(self._sign("GET", path))
         try:
             return await connect(
@@ -150,7 +151,8 @@ class Stream:
                 ping_interval=20,
                 ping_timeout=120,  # the answer stands behind all that our caller has not taken yet; silence is noticed otherwise
                 max_size=LARGEST_FRAME,
-                proxy=None,
+                # A proxy of the environment is for the outside: a simulated exchange is never behind it.
+                proxy=None if address.hostname in ("127.0.0.1", "localhost") else True,
             )
         except InvalidURI as error:
             raise StreamError(f"{self.url} is no address of a websocket: {error}") from None
