@@ -334,6 +334,7 @@ async def test_a_writer_that_falls_behind_makes_the_exchange_wait(
     store: Store, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kalshidb.ingest.stream.BATCH_FRAMES", 10)
+    monkeypatch.setattr("kalshidb.exchange.dialogue.SILENCE", 0.8)  # the time in which nobody listens is longer, and no silence
     connect = lambda: postgres.connect(store.url, autocommit=True)  # noqa: E731
     most = 0
     async with recording(exchange, connect, store.folder, channels=("ticker",), with_combos=True) as recorder:
@@ -346,12 +347,13 @@ async def test_a_writer_that_falls_behind_makes_the_exchange_wait(
 
         monkeypatch.setattr(recorder._landing, "flush", slow)
         pass_time(exchange, hours=20)
-        for _ in range(50):
+        for _ in range(100):
             await asyncio.sleep(0.01)
             most = max(most, recorder.tally.frames)
         assert most < 100  # of hundreds
         blocked.set()
         await until(lambda: recorder.tally.frames > 200)
+        assert recorder.tally.gaps == 0
     assert store.count("market_data.price_snapshots") > 200
 
 
