@@ -26,6 +26,7 @@ from kalshidb.exchange.simulator.feed import FeedFault
 from kalshidb.exchange.simulator.world import CONTRACT, DOLLAR, MINUTE, Trade, micros, moment_of
 from kalshidb.exchange.stream import Stream
 from kalshidb.ingest import landing as landings
+from kalshidb.ingest.arrivals import Arrival
 from kalshidb.ingest.landing import Landing
 from kalshidb.ingest.spool import Spool
 from kalshidb.ingest.stream import Recorder, Selection, SelectionError
@@ -557,3 +558,36 @@ def test_the_coverage_of_order_books_is_listed(store: Store) -> None:
     )
     assert done.returncode == 0
     assert "KXRAIN-26NOV01-NY  50%  missing 2026-11-01 15:00 to 2026-11-01 18:00" in done.stdout
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_claim_stands_behind_every_frame_that_it_speaks_of(
+    store: Store, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is killed in between has stored more than it has claimed, never less."""
+    monkeypatch.setattr("kalshidb.ingest.stream.BATCH_SECONDS", 5)  # so that frames wait when a claim is made
+    tickers = busy(exchange.world)[:3]
+    connect = lambda: postgres.connect(store.url, autocommit=True)  # noqa: E731
+    given: list[datetime] = []  # the changes of books, as they went to the landing
+    claims: list[tuple[datetime, int]] = []  # up to when was claimed, and how many changes had gone before
+    async with recording(exchange, connect, store.folder, markets=tuple(tickers), channels=(BOOKS,)) as recorder:
+        arrive, note = recorder._landing.arrive, recorder._landing.note
+
+        def arrived(arrival: Arrival) -> int:
+            frames = [part["frame"] for part in json.loads(arrival.body)]
+            given.extend(datetime.fromisoformat(one["msg"]["ts"]) for one in frames if one["type"] == "orderbook_delta")
+            return arrive(arrival)
+
+        def noted(word: str, payload: dict[str, Any]) -> int:
+            if word == "coverage":
+                claims.append((datetime.fromisoformat(payload["covered_until"]), len(given)))
+            return note(word, payload)
+
+        monkeypatch.setattr(recorder._landing, "arrive", arrived)
+        monkeypatch.setattr(recorder._landing, "note", noted)
+        for _ in range(60):
+            pass_time(exchange, minutes=1)
+            await asyncio.sleep(0.02)
+    assert len(claims) > 5
+    for until, before in claims:
+        assert not [at for at in given[before:] if at < until]
