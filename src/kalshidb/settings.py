@@ -58,6 +58,43 @@ def _unset_when_empty(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _address(value: object, schemes: tuple[str, str]) -> object:
+    """Return the address of an interface; ValueError where it is none. The message never contains it: it may hold a password."""
+    if not isinstance(value, str) or not value.strip():
+        return None
+    value = value.strip()
+    like = f"write {schemes[1]}://host/path"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"not a well-formed address: {like}") from None
+    if parts.scheme not in schemes or not host or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"not an address: {like}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            f"an address without user, password, ? and # is wanted, as it is written down with what was asked: {like}"
+        )
+    return value
+
+
+def _http(value: object) -> object:
+    return _address(value, ("http", "https"))
+
+
+def _websocket(value: object) -> object:
+    return _address(value, ("ws", "wss"))
+
+
+def _header(value: object) -> object:
+    """Return an id that a header can carry, without what stands around it in a file; ValueError without the id where it is none."""
+    if not isinstance(value, str) or not value.strip():
+        return None
+    if not (value.strip().isascii() and value.strip().isprintable()):
+        raise ValueError("has characters that no id has")
+    return value.strip()
+
+
 class Settings(BaseSettings):
     """The settings, read from the environment, then from ``.env`` in the current directory.
 
@@ -72,13 +109,13 @@ class Settings(BaseSettings):
     kalshidb_home: Annotated[Path | None, BeforeValidator(_unset_when_empty)] = None
     """Where the embedded server keeps its data. None: where the platform's users expect it."""
 
-    kalshi_api_url: Annotated[str | None, BeforeValidator(_unset_when_empty)] = None
+    kalshi_api_url: Annotated[str | None, BeforeValidator(_http)] = None
     """The exchange's REST interface, up to and with /trade-api/v2. None: the real exchange."""
 
-    kalshi_websocket_url: Annotated[str | None, BeforeValidator(_unset_when_empty)] = None
+    kalshi_websocket_url: Annotated[str | None, BeforeValidator(_websocket)] = None
     """The exchange's websocket. None: the real exchange."""
 
-    kalshi_api_key_id: Annotated[str | None, BeforeValidator(_unset_when_empty)] = Field(default=None, repr=False)
+    kalshi_api_key_id: Annotated[str | None, BeforeValidator(_header)] = Field(default=None, repr=False)
     """Id of an API key, for higher limits and the websocket. None: public endpoints without a key."""
 
     kalshi_private_key_file: Annotated[Path | None, BeforeValidator(_unset_when_empty)] = None
