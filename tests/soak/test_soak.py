@@ -26,15 +26,14 @@ from random import Random
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from loading import Store, all_rows, differences
 from test_faults import unkept_promises
-from test_stream_recorder import assert_claims_are_true
+from test_stream_recorder import assert_claims_are_true, busy
 
 from kalshidb import postgres
 from kalshidb.exchange.client import ExchangeClient
-from kalshidb.exchange.simulator import SimulatedExchange
+from kalshidb.exchange.simulator import SimulatedExchange, World
 from kalshidb.exchange.simulator.world import DOLLAR, micros, moment_of
 from kalshidb.ingest.backfill import STILL_FORMING, BackfillScope, backfill
 from kalshidb.ingest.intake import Intake
@@ -220,35 +219,37 @@ def test_everything_at_once_ends_with_the_exchanges_truth(
         print(json.dumps(told))  # noqa: T201
 
 
-def span_of(here: Ground) -> tuple[datetime, datetime]:
-    """Candlesticks and trades are fetched from the first, single minutes from the second on."""
-    return here.begun - timedelta(days=12), here.begun - timedelta(minutes=30)
+def start_of(here: Ground) -> datetime:
+    """From where candlesticks and trades are fetched."""
+    return here.begun - timedelta(days=12)
 
 
-def fills(here: Ground) -> list[list[str]]:
-    start, recent = (f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in span_of(here))
+def fills(here: Ground, *pace: str) -> list[list[str]]:
+    start = f"{start_of(here):%Y-%m-%dT%H:%M:%S}"
     return [
-        ["backfill", "trades", "--from", start, "--full-speed"],
-        ["backfill", "candles", "--from", start, "--interval", "60", "--workers", "2", "--full-speed"],
-        ["backfill", "candles", "--from", recent, "--interval", "1", "--workers", "2", "--full-speed"],
+        ["backfill", "candles", "--from", start, "--interval", "1", "--workers", "2", *pace],
+        ["backfill", "trades", "--from", start, *pace],
+        ["backfill", "candles", "--from", start, "--interval", "60", *pace],
     ]
 
 
+FULL_SPEED = "--full-speed"
 EVERYTHING = ["sync-markets", "--historical", "--with-combos", "--full-speed", *(f"--status={word}" for word in STATUSES)]
 
 
 def disturbed(here: Ground, chance: Random, seconds: float) -> tuple[list[Worker], Counter[str]]:
     """Let everything run and strike it, for so many seconds."""
     here.run(*EVERYTHING)
-    here.run(*fills(here)[0])  # from where this ends the collector goes on
-    series = most_active_series(here)
+    here.run(*fills(here, FULL_SPEED)[1])  # from where this ends the collector goes on
+    series, markets = listened_to(here)
     spool = {name: str(here.folder / f"spool of {name}") for name in ("collect", "stream")}
     collect = ["collect", "--interval", "2s", "--orderbooks", "3s", "--trades", "--with-combos", "--full-speed", "--json"]
-    stream = ["stream", "--all-open", *(f"--series={one}" for one in series), "--json"]
+    stream = ["stream", "--all-open", f"--series={series}", *(f"--market={one}" for one in markets), "--json"]
     workers = [
         Worker("collect", [[*collect, "--spool", spool["collect"]]], here.folder / "collect.log", here.env),
         Worker("stream", [[*stream, "--spool", spool["stream"]]], here.folder / "stream.log", here.env),
-        Worker("backfill", fills(here), here.folder / "backfill.log", here.env),
+        # At the pace of the real exchange, so that they are at work whenever a blow falls.
+        *(Worker("backfill", fills(here), here.folder / f"backfill {number}.log", here.env) for number in (1, 2)),
     ]
     here.put(faults={"seed": chance.randrange(1000), "rates": RATES, "latency": [0, 0.02]}, feed={"rate": FEED_RATE, "seed": 1})
     struck: Counter[str] = Counter()
@@ -259,26 +260,24 @@ def disturbed(here: Ground, chance: Random, seconds: float) -> tuple[list[Worker
         time.sleep(0.05)
         if time.monotonic() < next_blow:
             continue
-        next_blow = time.monotonic() + chance.uniform(1.0, 7.0)
-        target = chance.choice(["collect", "collect", "stream", "backfill", "backfill", "kill", "immediate", "stop"])
+        next_blow = time.monotonic() + chance.uniform(0.5, 5.0)
+        target = chance.choice(["collect", "collect", "stream", "backfill", "backfill", "backfill", "kill", "immediate", "stop"])
         struck[target] += 1
         if target in ("kill", "immediate", "stop"):
             how = {"kill": signal.SIGKILL, "immediate": signal.SIGQUIT, "stop": signal.SIGINT}[target]
             here.strike_database(how, chance.uniform(0.0, 4.0))
         else:
-            worker = next(worker for worker in workers if worker.name == target)
+            worker = chance.choice([worker for worker in workers if worker.name == target])
             if worker.process is not None and worker.process.poll() is None:
                 worker.end(signal.SIGKILL)
     return workers, struck
 
 
-def most_active_series(here: Ground) -> list[str]:
-    with psycopg.connect(here.url) as conn:
-        rows = conn.execute(
-            "SELECT series_ticker FROM catalog.markets WHERE status = 'active' AND series_ticker IS NOT NULL"
-            " GROUP BY 1 ORDER BY count(*) DESC LIMIT 3"
-        )
-        return [series for (series,) in rows]
+def listened_to(here: Ground) -> tuple[str, list[str]]:
+    """A series, and the markets in which most will happen. Those of a series are known to who can ask the database at its start."""
+    world = World(seed=WORLD, markets=MARKETS, now=here.begun)
+    markets = busy(world, minutes=120)
+    return world.markets[markets[0]].series_ticker, markets[:20]
 
 
 def settled(here: Ground, workers: list[Worker]) -> datetime:
@@ -288,16 +287,15 @@ def settled(here: Ground, workers: list[Worker]) -> datetime:
         worker.tend()
     time.sleep(8)
     final = datetime.fromisoformat(here.put(speed=0)["now"])
-    collect, stream, fill = workers
+    collect, stream, *both = workers
     assert collect.end(signal.SIGTERM) == 0
     assert stream.end(signal.SIGTERM) in (0, 3)  # 3: frames that were none were kept as rejects
-    if fill.process is not None:
-        fill.process.wait(120)
-        fill.process = None
+    for fill in both:
+        fill.end(signal.SIGKILL)
     for name in ("collect", "stream"):
         here.run("spool", "load", "--spool", str(here.folder / f"spool of {name}"), allowed=(0, 3))
     here.run(*EVERYTHING)
-    for command in fills(here):
+    for command in fills(here, FULL_SPEED):
         here.run(*command)
     return final
 
@@ -350,15 +348,14 @@ def comparable(trades: list[str], end: datetime) -> list[str]:
 
 
 def undisturbed(truth: Store, exchange: SimulatedExchange, here: Ground) -> None:
-    start, recent = span_of(here)
-    end = exchange.present
+    start, end = start_of(here), exchange.present
     with ExchangeClient(exchange.base_url, limit=None) as client:
         with Intake(truth.conn, "truth", origin="poll") as intake:
             sync_markets(client, intake, SyncScope(statuses=STATUSES, historical=True, with_combos=True))
         for scope in (
             BackfillScope("trades", start, end),
             BackfillScope("candlesticks", start, end, 60),
-            BackfillScope("candlesticks", recent, end, 1),
+            BackfillScope("candlesticks", start, end, 1),
         ):
             outcome = backfill(client, lambda: postgres.connect(truth.url, autocommit=True), scope, now=lambda: end)
             assert (outcome.failed, outcome.unknown) == ({}, set())
