@@ -123,7 +123,7 @@ def unkept_promises(store: Store, exchange: SimulatedExchange) -> list[Any]:
                 micros = thing.end * SECOND if kind == "candlesticks" else thing.time  # type: ignore[union-attr]
                 moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
                 held = (name, moment, minutes) in candles if kind == "candlesticks" else thing.trade_id in trades  # type: ignore[union-attr]
-                if moment in covered and not held:
+                if not held and any(moment in span for span in covered):
                     broken.append((name, kind, moment))
     return broken
 
@@ -265,6 +265,19 @@ def test_all_faults_together_end_with_the_same_rows(store: Store, exchange: Simu
     filled(store, exchange, HOURS)
     filled(store, exchange, TAPE)
     assert difference(contents(store), whole) == {}
+
+
+def test_a_promise_that_is_not_kept_is_noticed(catalogued: Store, exchange: SimulatedExchange) -> None:
+    filled(catalogued, exchange, HOURS)
+    filled(catalogued, exchange, TAPE)
+    assert unkept_promises(catalogued, exchange) == []
+    for statement in (
+        "DELETE FROM market_data.candlesticks WHERE (market_ticker, end_period_ts) IN"
+        " (SELECT market_ticker, end_period_ts FROM market_data.candlesticks LIMIT 1)",
+        "DELETE FROM market_data.public_trades WHERE trade_id = (SELECT trade_id FROM market_data.public_trades LIMIT 1)",
+    ):
+        catalogued.conn.execute(statement.encode())
+    assert sorted(kind for _, kind, _ in unkept_promises(catalogued, exchange)) == ["candlesticks", "trades"]
 
 
 # What changes on the way.
