@@ -16,7 +16,8 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -199,6 +200,14 @@ def stored(conn: psycopg.Connection[Any], bodies: Iterable[bytes], hints: Hints,
     return intake.report
 
 
+def stored_by_workers(conns: Sequence[psycopg.Connection[Any]], bodies: Sequence[bytes], hints: Hints, url: str) -> int:
+    """Take in answers as `backfill --workers` does: threads of this process, each with a connection; return how many rows are new."""
+    with ThreadPoolExecutor(len(conns)) as pool:
+        shares = [bodies[place :: len(conns)] for place in range(len(conns))]
+        done = pool.map(lambda conn, share: stored(conn, share, hints, url).total.written, conns, shares)
+        return sum(done)
+
+
 def only_read(bodies: Iterable[bytes], hints: Hints) -> int:
     """Parse and validate answers, and return how many rows they hold."""
     rows = 0
@@ -284,19 +293,19 @@ class Measured:
         return self.size / self.seconds
 
 
-def timed(run: Callable[[], int], conn: psycopg.Connection[Any] | None = None) -> Measured:
-    """Time what answers how many objects it handled; with the connection that it uses, also what the server took."""
+def timed(run: Callable[[], int], *conns: psycopg.Connection[Any]) -> Measured:
+    """Time what answers how many objects it handled; with the connections that it uses, also what the server took."""
     gc.collect()
-    begun, begun_client, begun_server = time.perf_counter(), time.process_time(), _server_seconds(conn)
+    begun, begun_client, begun_server = time.perf_counter(), time.process_time(), sum(map(_server_seconds, conns))
     size = run()
     seconds, client_seconds = time.perf_counter() - begun, time.process_time() - begun_client
-    return Measured(seconds, client_seconds, _server_seconds(conn) - begun_server, size)
+    return Measured(seconds, client_seconds, sum(map(_server_seconds, conns)) - begun_server, size)
 
 
-def _server_seconds(conn: psycopg.Connection[Any] | None) -> float:
+def _server_seconds(conn: psycopg.Connection[Any]) -> float:
     """Return the processor time that the server's process for a connection has taken; 0 where the system does not tell."""
-    status = Path(f"/proc/{conn.info.backend_pid}/stat") if conn is not None else None
-    if status is None or not status.exists():
+    status = Path(f"/proc/{conn.info.backend_pid}/stat")
+    if not status.exists():
         return 0.0
     fields = status.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -347,22 +356,28 @@ def synced(conn: psycopg.Connection[Any], markets: int) -> Measured:
     return found
 
 
-def bulk(conn: psycopg.Connection[Any], kind: str, rows: int, rounds: int) -> dict[str, list[Measured]]:
-    """Write candlesticks or trades, and read the same bytes without writing, in turn."""
+def bulk(
+    conn: psycopg.Connection[Any], second: psycopg.Connection[Any], kind: str, rows: int, rounds: int
+) -> dict[str, list[Measured]]:
+    """Write candlesticks or trades with one worker and with two, and read the same bytes without writing, in turn."""
     bodies = list(candle_answers(rows) if kind == "candlesticks" else trade_answers(rows))
     hints = Hints(period_interval_minutes=1) if kind == "candlesticks" else Hints()
     table = "candlesticks" if kind == "candlesticks" else "public_trades"
-    found: dict[str, list[Measured]] = {f"{kind}, bytes to rows": [], f"{kind}, parsed and validated": []}
+    ways: dict[str, Callable[[], Measured]] = {
+        f"{kind}, bytes to rows": lambda: timed(lambda: stored(conn, bodies, hints, f"/{kind}").total.written, conn),
+        f"{kind}, two workers": lambda: timed(lambda: stored_by_workers((conn, second), bodies, hints, f"/{kind}"), conn, second),
+        f"{kind}, parsed and validated": lambda: timed(lambda: only_read(bodies, hints)),
+    }
+    found: dict[str, list[Measured]] = {way: [] for way in ways}
     for number in range(rounds + 1):
-        conn.execute(f"TRUNCATE market_data.{table}")  # type: ignore[arg-type]
-        conn.execute("CHECKPOINT")
-        wrote = timed(lambda: stored(conn, bodies, hints, f"/{kind}").total.written, conn)
-        read = timed(lambda: only_read(bodies, hints))
-        if wrote.size != read.size:
-            raise DisagreementError(f"{wrote.size} of {read.size} {kind} are stored")
-        if number:  # the first makes markets, months and everything warm
-            found[f"{kind}, bytes to rows"].append(wrote)
-            found[f"{kind}, parsed and validated"].append(read)
+        for way, run in ways.items():
+            conn.execute(f"TRUNCATE market_data.{table}")
+            conn.execute("CHECKPOINT")
+            one = run()
+            if one.size != rows:
+                raise DisagreementError(f"{way}: {one.size} of {rows}")
+            if number:  # the first makes markets, months and everything warm
+                found[way].append(one)
     return found
 
 
@@ -410,12 +425,12 @@ def main() -> None:
     used: dict[str, Any] = {}
     parts: dict[str, Callable[[psycopg.Connection[Any]], None]] = {
         "polls": lambda conn: found.update(polls(conn, options.markets, options.rounds)),
-        "candlesticks": lambda conn: found.update(bulk(conn, "candlesticks", options.rows, options.rounds)),
-        "trades": lambda conn: found.update(bulk(conn, "trades", options.rows, options.rounds)),
+        "candlesticks": lambda conn: found.update(bulk(conn, second, "candlesticks", options.rows, options.rounds)),
+        "trades": lambda conn: found.update(bulk(conn, second, "trades", options.rows, options.rounds)),
         "memory": lambda conn: used.update(memory(conn, options.memory_rows)),
         "sync": lambda conn: found.update({"sync-markets": [synced(conn, options.markets)]}),
     }
-    with migrated_server() as url, open_connection(url) as conn:
+    with migrated_server() as url, open_connection(url) as conn, open_connection(url) as second:
         around = surroundings(conn)
         report.show_surroundings(console, around)
         for name in options.only or parts:
@@ -454,7 +469,9 @@ def judged(found: Mapping[str, list[Measured]], used: Mapping[str, Any], markets
         name = f"{kind}, bytes to rows"
         if name not in found:
             continue
-        add(f"{kind} a second, bytes to rows", median(one.rate for one in found[name]), ASKED[f"{kind} a second, bytes to rows"])
+        asked = ASKED[f"{kind} a second, bytes to rows"]
+        add(f"{kind} a second, bytes to rows", median(one.rate for one in found[name]), asked)
+        add(f"{kind} a second, two workers of one process", median(one.rate for one in found[f"{kind}, two workers"]), asked)
         what = f"{name} against parsing and validating alone"
         if what in ASKED:
             reads = found[f"{kind}, parsed and validated"]
