@@ -109,6 +109,7 @@ def _register_spool(app: typer.Typer, address: Address) -> None:
         settings = Settings.load()
         url = settings.database_url or postgres.EmbeddedPostgres(settings.home).url(postgres.DATABASE)
         folder = spool_folder(url, spool)
+        Spool(folder).require_readable()
         found = [(path, path.stat()) for path in Spool(folder).segments()]
         if as_json:
             print_json(
@@ -131,7 +132,9 @@ def _register_spool(app: typer.Typer, address: Address) -> None:
         begun = time.monotonic()
         reports: list[Report] = []
         with address() as url, postgres.connect(url, autocommit=True) as conn:
-            done = load_spool(conn, Spool(spool_folder(url, spool)), on_report=reports.append)
+            waiting = Spool(spool_folder(url, spool))
+            waiting.require_readable()
+            done = load_spool(conn, waiting, on_report=reports.append)
         total = total_of(reports).total
         if as_json:
             print_json(
@@ -161,7 +164,9 @@ def _collect(plan: Plan, address: Address, spool: Path | None, *, once: bool, fu
             done.append(finished)
 
     with exchange_client(full_speed=full_speed) as client, database(address) as (url, connect):
-        collector = Collector(client, connect, spool_folder(url, spool), plan, on_run=note)
+        folder = spool_folder(url, spool)
+        Spool(folder).check()
+        collector = Collector(client, connect, folder, plan, on_run=note)
 
         def end(number: int, _: object) -> None:
             nonlocal stopping

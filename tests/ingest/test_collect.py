@@ -41,7 +41,7 @@ from kalshidb.postgres import EmbeddedPostgres
 from kalshidb.postgres.lifecycle import ServerDirectory
 from kalshidb.queries import ops
 
-QUARTER = timedelta(minutes=15)
+QUARTER, MINUTE = timedelta(minutes=15), timedelta(minutes=1)
 OF_THE_POLL = (*OF_THE_LOAD, "retrieved_at", "valid_from", "snapshot_time", "observed_at", "seen_until")
 
 
@@ -204,6 +204,37 @@ def test_a_day_with_slow_and_failing_runs_keeps_the_grid_and_counts_what_was_mis
     assert [status for status, _ in store.conn.execute("SELECT status, run_id FROM ops.ingest_runs ORDER BY run_id")] == [
         "failed" if number % 7 == 0 else "succeeded" for number in range(1, len(begun) + 1)
     ]
+
+
+def test_a_clock_that_is_set_back_does_not_keep_the_collector_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(apscheduler.schedulers.base, "datetime", clock)
+    monkeypatch.setattr(collect, "sync_markets", lambda *_, **__: None)
+    right, wrong = clock.time, clock.time + timedelta(days=2)
+    clock.time = wrong
+    made: list[SimulatedScheduler] = []
+
+    def scheduler(**options: Any) -> SimulatedScheduler:  # noqa: ANN401
+        made.append(SimulatedScheduler(clock, wrong + timedelta(seconds=1), **options))
+        return made[0]
+
+    def upcoming() -> dict[str, datetime]:
+        return {job.id: job.next_run_time for job in made[0].get_jobs()}
+
+    with ExchangeClient(limit=None) as client:
+        collector = Collector(
+            client, connecting(store.url), store.folder / "spool", Plan(QUARTER), now=clock.now, scheduler=scheduler
+        )
+        collector.start()  # ends when the first runs, which are at once, are over
+        on_the_wrong_day = upcoming()
+        collector.mind_clock()
+        assert upcoming() == on_the_wrong_day
+        assert on_the_wrong_day[QUOTES] > wrong
+        clock.time = right
+        collector.mind_clock()
+        assert upcoming() == {QUOTES: Grid(QUARTER).at(right) + QUARTER, SPOOL: Grid(MINUTE).at(right) + MINUTE}
+        collector.stop()
+        collector.join()
 
 
 def test_points_that_passed_while_no_collector_ran_are_counted_by_the_next(store: Store, exchange: SimulatedExchange) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kalshidb.exchange.recognise import Hints, Kind
 from kalshidb.ingest.arrivals import Arrival, LineError, Note, Written, from_line, to_line
-from kalshidb.ingest.spool import Spool
+from kalshidb.ingest.spool import Spool, SpoolError
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -132,6 +132,25 @@ def test_who_takes_an_empty_segment_from_under_its_writer_takes_nothing_from_it(
     spool.append([b"kept\n"])
     assert taken
     assert content(spool) == [b"kept\n"]
+
+
+def test_a_folder_that_can_be_used_is_made_and_left_empty(tmp_path: Path) -> None:
+    Spool(tmp_path / "a" / "b").check()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test_a_folder_that_cannot_be_used_is_an_error_before_anything_depends_on_it(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match="cannot be used"):
+        Spool(tmp_path / folder).check()
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        Spool(tmp_path / "file").require_readable()
+    Spool(tmp_path / "absent").require_readable()
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 import psycopg
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -39,6 +40,8 @@ Health = Literal["healthy", "degraded", "down"]
 QUOTES, ORDERBOOKS, TRADES, SPOOL = "collect_quotes", "collect_orderbooks", "collect_trades", "collect_spool"
 """Components in ops.system_health."""
 SPOOL_INTERVAL = timedelta(minutes=1)
+LOOK_AT_CLOCK = 30.0
+"""Seconds between two looks at whether the clock was set back."""
 PATIENCE = 3.0
 """Seconds that runs have to end by themselves when the collector stops, before their statements are cancelled."""
 STOPPED = "the collector was told to stop"
@@ -206,6 +209,7 @@ class Collector:
             for job in [*self._jobs, _Job(SPOOL, SPOOL_INTERVAL, self.tend_spool)]:
                 self._scheduler.add_job(self._do, Grid(job.interval), [job], id=job.component, next_run_time=self._now())
             self._scheduler.start()
+            threading.Thread(target=self._watch_clock, name="watching the clock", daemon=True).start()
             return
 
         def every() -> None:
@@ -249,6 +253,19 @@ class Collector:
             except (psycopg.Error, SpoolError) as error:
                 log.error("%d answers of %s are lost: %s", len(landing.unsaved), component, error)
         self._unsaved.clear()
+
+    def mind_clock(self) -> None:
+        """Put the jobs back on the grid where the clock was set back: their next points would be further away than the grid is wide."""
+        now = self._now()
+        for job in self._scheduler.get_jobs():
+            if isinstance(job.trigger, Grid) and job.next_run_time - now > job.trigger.interval:
+                log.warning("the clock was set back; %s goes on at its next point", job.id)
+                with suppress(JobLookupError):
+                    self._scheduler.modify_job(job.id, next_run_time=job.trigger.get_next_fire_time(None, now))
+
+    def _watch_clock(self) -> None:
+        while not self._stopping.wait(LOOK_AT_CLOCK):
+            self.mind_clock()
 
     # Jobs
 

@@ -5,11 +5,13 @@ holds a lock on the segment that it appends to, so what nobody holds was written
 loads segments holds the folder's lock: they are loaded in order, each by one process, and removed when everything in them is stored.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -81,8 +83,32 @@ class Spool:
         return Held(len(sizes), sum(sizes))
 
     def segments(self) -> list[Path]:
-        """Return the segments in the order in which they were begun."""
+        """Return the segments in the order in which they were begun; none of a folder that cannot be read (`require_readable`)."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
+
+    def require_readable(self) -> None:
+        """Raise OSError where there is something that cannot be read: what lies in it is not known, and not nothing."""
+        with suppress(FileNotFoundError), os.scandir(self.folder):
+            pass
+
+    def check(self) -> None:
+        """Make the folder, and make sure that it can be written and read, before anything depends on it.
+
+        Raises:
+            SpoolError: it cannot. A disk that is full is no reason: it may have room when it matters.
+        """
+        try:
+            _make(self.folder)
+            self.require_readable()
+            probe, name = tempfile.mkstemp(prefix="probe-", dir=self.folder)
+            os.close(probe)
+            Path(name).unlink()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise SpoolError(
+                    f"the spool {self.folder} cannot be used ({error.strerror or error}): what arrives while the database is away "
+                    "would be lost; --spool names another folder"
+                ) from error
 
     # Writing
 
