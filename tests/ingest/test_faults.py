@@ -280,6 +280,13 @@ def test_a_promise_that_is_not_kept_is_noticed(catalogued: Store, exchange: Simu
     assert sorted(kind for _, kind, _ in unkept_promises(catalogued, exchange)) == ["candlesticks", "trades"]
 
 
+def test_a_category_that_the_exchange_ignores_is_an_error_and_not_everything(store: Store, exchange: SimulatedExchange) -> None:
+    category = sorted({series.category for series in exchange.world.series.values()})[0]
+    exchange.fail("ignored_filter")
+    with pytest.raises(ExchangeError, match=f"filter_ignored: asked for category {category}"):
+        synced(store, exchange, SyncScope(categories=(category,)))
+
+
 # What changes on the way.
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import simplejson
-from loading import Store, all_rows
+from loading import Store, all_rows, market
 from replay import NOT_FOUND, Query, Recording, Replay, replaying
 
 from kalshidb import postgres
@@ -196,3 +196,29 @@ def test_an_exchange_that_is_not_asked_for_many_markets_at_once_is_asked_for_eac
         outcome = filled(store, url, BackfillScope("candlesticks", begin, end, 1440, market=ticker))
     assert (outcome.failed, outcome.unknown) == ({}, set())
     assert store.count("market_data.candlesticks") == len(ends)
+
+
+def test_rows_that_are_no_objects_and_endpoints_that_are_not_there_end_no_synchronisation(
+    store: Store, recording: Recording
+) -> None:
+    class Odd(Replay):
+        def answer(self, path: str, query: Query) -> tuple[int, Any]:
+            if path.startswith("/historical"):
+                return NOT_FOUND
+            status, document = super().answer(path, query)
+            name = path.removeprefix("/")
+            return status, document | {name: [*document[name], "a row", 5, None]} if name in (
+                "events",
+                "markets",
+                "series",
+            ) else document
+
+    scope = SyncScope(categories=(next(iter(recording.series.values()))["category"],))
+    with replaying(Replay(recording)) as url:
+        synced(store, url, SyncScope())
+    gone = market("KXGONE-26-1", event_ticker="KXGONE-26")  # open when it was last seen, and now in neither tier
+    store.give({"market": gone}, seen=datetime(2026, 1, 1, tzinfo=UTC))
+    with replaying(Odd(recording)) as url:
+        synced(store, url, SyncScope())
+        synced(store, url, scope)
+    assert {reject.kind for reject in store.rejects()} == {"unrecognised"}

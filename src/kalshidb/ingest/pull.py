@@ -124,7 +124,9 @@ def take(
             said = replace(hints, observed_at=moment)
             document, chosen = answer.document, None
             if only is not None and isinstance(document, dict) and isinstance(document.get(only[0]), list):
-                document = chosen = document | {only[0]: [wanted for wanted in document[only[0]] if only[1](wanted)]}
+                document = chosen = document | {
+                    only[0]: [one for one in document[only[0]] if not isinstance(one, dict) or only[1](one)]
+                }
             arrival = Arrival(answer.url, answer.params, answer.status, moment, answer.body, said, chosen)
             yield arrival, document, intake.read(document, said)
 

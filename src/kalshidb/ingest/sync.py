@@ -5,7 +5,7 @@ lists no longer and had not settled when it was last seen is asked for by name, 
 time. Everything may be repeated and stopped at any moment.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ def sync_markets(
             found = document.get(name) or []
             objects = found if isinstance(found, list) else [found]
             on_page(len(objects))
-            yield from objects
+            yield from (one for one in objects if isinstance(one, dict))  # what is none has been refused
 
     on_step("series")
     chosen = _choose_series(walk, scope)
@@ -139,7 +139,7 @@ def sync_markets(
         _look_for_combos(walk, few, {stub.event_ticker for stub in lacking if stub.is_combo})
     for stub in lacking:
         if not stub.is_combo:
-            _ask_if_there(walk, REQUESTS.event(stub.event_ticker), "event")
+            _ask_if_there(walk, [REQUESTS.event(stub.event_ticker)], "event")
 
 
 Walk = Callable[..., Generator[Any, None, None]]
@@ -150,7 +150,7 @@ def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
     if scope.series:
         chosen = set()
         for ticker in scope.series:
-            found = _ask_if_there(walk, REQUESTS.series(ticker), "series")
+            found = _ask_if_there(walk, [REQUESTS.series(ticker)], "series")
             if not found:
                 raise SyncError(f"the exchange has no series {ticker!r}; `kalshidb sync-markets` without --series lists all")
             chosen |= {str(series["ticker"]) for series in found}
@@ -163,11 +163,21 @@ def _choose_series(walk: Walk, scope: SyncScope) -> set[str] | None:
         return None
     chosen = set()
     for category in scope.categories:
-        found = [str(series["ticker"]) for series in walk(REQUESTS.series_list(category=category), "series")]
-        if not found:
+        listed = {str(series.get("ticker")): series for series in walk(REQUESTS.series_list(category=category), "series")}
+        if not listed:
             raise SyncError(f"the exchange has no series of category {category!r}")
-        chosen |= set(found)
+        for ticker, series in listed.items():
+            if category.casefold() not in (word.casefold() for word in _categories(series)):
+                raise ExchangeError(200, "filter_ignored", f"asked for category {category}, {ticker} is of another", "/series")
+        chosen |= set(listed)
     return chosen
+
+
+def _categories(series: Mapping[str, Any]) -> Iterator[str]:
+    several = series.get("categories")
+    for word in (series.get("category"), *(several if isinstance(several, list) else ())):
+        if isinstance(word, str):
+            yield word
 
 
 def _event_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[Request]:
@@ -187,8 +197,7 @@ def _ask_by_name(walk: Walk, tickers: Sequence[str]) -> None:
     for some in chunks(tickers, MAX_LISTED_TICKERS):
         live = {market.get("ticker") for market in walk(REQUESTS.markets_named(some), "markets")}
         moved = [ticker for ticker in some if ticker not in live]
-        for _ in walk(REQUESTS.markets_named(moved, historical=True), "markets"):
-            pass
+        _ask_if_there(walk, REQUESTS.markets_named(moved, historical=True), "markets")
 
 
 def _look_for_combos(walk: Walk, few: Sequence[str | None], lacking: set[str]) -> None:
@@ -201,9 +210,10 @@ def _look_for_combos(walk: Walk, few: Sequence[str | None], lacking: set[str]) -
                     return
 
 
-def _ask_if_there(walk: Walk, question: Request, name: str) -> list[Any]:
+def _ask_if_there(walk: Walk, questions: Iterable[Request], name: str) -> list[Any]:
+    """Take in what the exchange has of something, which may be nothing: not all that is in our catalogue is in its."""
     try:
-        return list(walk([question], name))
+        return list(walk(questions, name))
     except ExchangeError as error:
         if error.status == 404:
             return []
