@@ -222,7 +222,7 @@ def database(address: Address) -> Iterator[tuple[str, Connect]]:
 
     try:
         check()
-    except postgres.DatabaseUnavailable as error:
+    except psycopg.OperationalError as error:  # not there, or gone while it was looked at
         err.print(f"the database is away, collecting to the spool: {str(error).splitlines()[0]}", style="yellow", markup=False)
     yield given, connect
 

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from loading import OF_THE_LOAD, Store, differences
 
 from kalshidb import postgres
 from kalshidb.cli import app
+from kalshidb.cli_collect import database
 from kalshidb.exchange.client import ExchangeClient, ExchangeError
 from kalshidb.exchange.simulator import SimulatedExchange
 from kalshidb.exchange.simulator.world import DEFAULT_NOW
@@ -661,3 +663,21 @@ def test_the_commands_in_the_page_about_collecting_are_ones_that_there_are() -> 
             used += options
     assert {"--interval", "--orderbooks", "--trades", "--max-age", "--component"} <= set(used)
     assert SyncScope().with_combos is False
+
+
+def test_a_database_that_ends_while_it_is_looked_at_at_the_start_is_away_and_no_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", store.url)
+    ends = iter([psycopg.errors.AdminShutdown("terminating connection due to administrator command")])
+
+    @contextmanager
+    def address() -> Iterator[str]:
+        for error in ends:
+            raise error
+        yield store.url
+
+    with database(address) as (url, connect):
+        assert "the database is away, collecting to the spool: terminating connection" in capsys.readouterr().err
+        with connect() as conn:
+            assert (url, conn.execute("SELECT 1").fetchone()) == (store.url, (1,))

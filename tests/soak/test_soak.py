@@ -49,7 +49,7 @@ RATES = {
     "broken_json": 0.02, "html": 0.01, "other_shape": 0.02, "same_page": 0.02, "overlap": 0.02, "swapped_pages": 0.02, "shuffled": 0.02,
     "ignored_filter": 0.005,
 }  # fmt: skip
-FEED_RATE = 0.004
+FEED_RATE = 0.02
 SLACK = timedelta(seconds=3)
 """How long an answer may have been under way when its quotes were taken from the world."""
 SAME = (
@@ -292,6 +292,7 @@ def settled(here: Ground, workers: list[Worker]) -> datetime:
     assert stream.end(signal.SIGTERM) in (0, 3)  # 3: frames that were none were kept as rejects
     for fill in both:
         fill.end(signal.SIGKILL)
+    assert (collect.ends, stream.ends) == ([], [])  # they outlive everything but SIGKILL
     for name in ("collect", "stream"):
         here.run("spool", "load", "--spool", str(here.folder / f"spool of {name}"), allowed=(0, 3))
     here.run(*EVERYTHING)
