@@ -198,7 +198,7 @@ def _backfill(
     for event, reason in outcome.failed.items():
         err.print(f"{event}: {reason}", style="red", markup=False)
     print_report(total_of(outcome.reports), time.monotonic() - begun, as_json)
-    if outcome.failed:
+    if outcome.failed or outcome.unknown:
         raise typer.Exit(FAILED)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import subprocess
 import sys
 from collections import Counter
@@ -254,7 +255,8 @@ async def test_a_reader_that_is_too_slow_is_told_so_and_begins_anew() -> None:
         await follower.end()
 
 
-async def test_the_handshake_is_signed_with_the_key(tmp_path: Path) -> None:
+async def test_the_handshake_is_signed_with_the_key_and_no_log_has_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     file = tmp_path / "key.pem"
     file.write_bytes(
@@ -275,6 +277,9 @@ async def test_the_handshake_is_signed_with_the_key(tmp_path: Path) -> None:
         follower = Follower(Stream({"trade": None}, url=exchange.websocket_url, sign=Signer("an id", file).headers))
         await follower.until(lambda: follower.frames)
         await follower.end()
+        ours = [record.getMessage() for record in caplog.records if record.name != "websockets.server"]  # the exchange's own
+        assert any("GET /trade-api/ws/v2" in line for line in ours)
+        assert not any("KALSHI-ACCESS" in line for line in ours)
         with pytest.raises(StreamError, match=r"refuses us \(401\): its websocket wants an API key"):
             await Follower(Stream({"trade": None}, url=exchange.websocket_url)).task
 

@@ -413,6 +413,8 @@ def test_a_market_that_no_tier_has_is_told(catalogued: Store, exchange: Simulate
     )
     outcome = filled(catalogued, exchange)
     assert outcome.unknown == {"KXGONE-1"}
+    (run,) = ops.recent_ingest_runs(catalogued.conn, how_many=1)
+    assert (run.status, run.error) == ("truncated", "no tier of the exchange has KXGONE-1")
     assert stored_candles(catalogued) == truth_of_candles(exchange, HOURS)
     assert [list(piece.spans) for piece in missing_pieces(catalogued.conn, HOURS, DEFAULT_NOW)] == [["KXGONE-1"]]
 
@@ -496,7 +498,7 @@ def ran(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[Any, s
         ((None, None, None), "has no market;"),
         (("KXNO", None, None), "series 'KXNO'"),
         ((None, "KXNO-1", None), "event 'KXNO-1'"),
-        (("KXNO", None, "KXNO-1-2"), "series 'KXNO' and market 'KXNO-1-2'"),
+        (("KXNO", None, "KXNO-1-2"), "no market 'KXNO-1-2' of series 'KXNO';"),
     ],
 )
 def test_a_scope_without_a_market_in_the_catalogue_is_an_error_that_names_it(

@@ -35,6 +35,8 @@ Headers = Callable[[str, str], Mapping[str, str]]
 """Signs a request: method and path to headers."""
 
 log = logging.getLogger(__name__)
+_wire = logging.getLogger(f"{__name__}.wire")
+_wire.addFilter(lambda record: "KALSHI-ACCESS" not in record.getMessage())  # the library tells every header of the handshake
 
 
 class StreamError(Exception):
@@ -146,6 +148,7 @@ class Stream:
             return await connect(
                 self.url,
                 additional_headers=headers,
+                logger=_wire,
                 open_timeout=HANDSHAKE,
                 close_timeout=1,
                 ping_interval=20,

@@ -41,6 +41,8 @@ STILL_FORMING = timedelta(minutes=1)
 NOT_FOUND = 404
 TURNED_AWAY = frozenset((401, 403))
 """Statuses that are about who asks, and not about what is asked."""
+TOLD = 20
+"""How many markets that no tier has a run names; the catalogue's coverage knows them all."""
 OTHERS_MAY_BE_DONE = 1.0
 """Seconds between two attempts at what other workers have."""
 AROUND_CUTOFF = timedelta(days=1)
@@ -247,12 +249,13 @@ def check_known(conn: psycopg.Connection[Any], scope: BackfillScope) -> None:
     Raises:
         BackfillError: it has none; says what to do.
     """
-    named = {"series": scope.series, "event": scope.event, "market": scope.market}
+    named = {"series": scope.series, "event": scope.event}
     if catalog.has_markets(conn, series_ticker=scope.series, event_ticker=scope.event, market_ticker=scope.market):
         return
     of = " and ".join(f"{name} {ticker!r}" for name, ticker in named.items() if ticker is not None)
+    which = "" if scope.market is None else f" {scope.market!r}"
     raise BackfillError(
-        f"the catalogue has no market{f' of {of}' if of else ''}; `kalshidb sync-markets` brings those that have not settled, "
+        f"the catalogue has no market{which}{f' of {of}' if of else ''}; `kalshidb sync-markets` brings those that have not settled, "
         "with --status settled and --historical the others"
     )
 
@@ -345,6 +348,8 @@ def backfill(
                     if not worker.work_on(piece):
                         left.append(piece)
                         stop.wait(OTHERS_MAY_BE_DONE)
+                if outcome.unknown:
+                    intake.note_cut(f"no tier of the exchange has {', '.join(sorted(outcome.unknown)[:TOLD])}")
                 if stop.is_set():
                     intake.note_cut("stopped before its end; the next run goes on")
         except BaseException:
