@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,19 @@ _numbers = count()
 @pytest.fixture
 def database_url(postgresql_noproc: NoopExecutor) -> Iterator[str]:
     """The address of this test's own database with the migrated schema, also for programs that a test starts."""
-    server = postgresql_noproc
+    with _clone(postgresql_noproc) as url:
+        yield url
+
+
+@pytest.fixture
+def another_database_url(postgresql_noproc: NoopExecutor) -> Iterator[str]:
+    """A second one, to compare with."""
+    with _clone(postgresql_noproc) as url:
+        yield url
+
+
+@contextmanager
+def _clone(server: NoopExecutor) -> Iterator[str]:
     name = f"{server.dbname}_{next(_numbers)}"
     with DatabaseJanitor(
         user=server.user, host=server.host, port=server.port, dbname=name, template_dbname=server.template_dbname

@@ -234,26 +234,20 @@ def test_every_refusal_among_the_recorded_answers_is_explained(store: Store, sam
     assert [(reject.kind, reject.errors[0]["hint"]) for reject in store.rejects()] == [("orderbook", "say it with --ticker")]
 
 
-def test_the_order_of_the_recorded_files_decides_nothing(store: Store, samples: Path, empty_database: str) -> None:
-    from kalshidb.migration import migrate
-
-    migrate(empty_database)
+def test_the_order_of_the_recorded_files_decides_nothing(store: Store, samples: Path, another_database_url: str) -> None:
     files = find_files([samples])
     store.load(*files.files)
     shuffled = list(files.files)
     random.Random(5).shuffle(shuffled)  # noqa: S311
-    with postgres.connect(empty_database, autocommit=True) as conn:
+    with postgres.connect(another_database_url, autocommit=True) as conn:
         for path in shuffled:  # each in a run of its own: batches hide what comes later
             with Intake(conn, "shuffled", origin="backfill") as intake:
                 load_files(intake, find_files([path]), Hints())
         assert differences(store.rows(), all_rows(conn)) == {}
 
 
-def test_the_order_of_files_from_many_times_decides_nothing(store: Store, empty_database: str) -> None:
+def test_the_order_of_files_from_many_times_decides_nothing(store: Store, another_database_url: str) -> None:
     """Answers of three days about the same things, each day's different, some of them equal again on the third."""
-    from kalshidb.migration import migrate
-
-    migrate(empty_database)
     days = [NOON + timedelta(days=day) for day in range(3)]
     for number, (day, price) in enumerate(zip(days, ("0.4100", "0.4200", "0.4100"), strict=True)):
         store.file(f"{number}/series.json", series(title=f"Rain {price}"), seen=day)
@@ -270,7 +264,7 @@ def test_the_order_of_files_from_many_times_decides_nothing(store: Store, empty_
     expected = all_rows(store.conn)
     for seed in range(6):
         random.Random(seed).shuffle(paths)  # noqa: S311
-        with postgres.connect(empty_database, autocommit=True) as conn:
+        with postgres.connect(another_database_url, autocommit=True) as conn:
             conn.execute("SET kalshidb.allow_purge = on")
             for table in ("catalog.series", "catalog.events", "catalog.markets", "market_data.public_trades"):
                 conn.execute(f"SET kalshidb.allow_purge = on; TRUNCATE {table} CASCADE")

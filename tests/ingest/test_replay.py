@@ -74,12 +74,9 @@ def recorded(folder: Path, exchange: SimulatedExchange) -> Path:
 
 
 @contextmanager
-def another(store: Store, empty_database: str) -> Iterator[Store]:
-    from kalshidb.migration import migrate
-
-    migrate(empty_database)
-    with postgres.connect(empty_database, autocommit=True) as conn:
-        yield Store(empty_database, conn, store.folder)
+def another(store: Store, url: str) -> Iterator[Store]:
+    with postgres.connect(url, autocommit=True) as conn:
+        yield Store(url, conn, store.folder)
 
 
 def contents(store: Store) -> dict[str, set[str]]:
@@ -88,18 +85,18 @@ def contents(store: Store) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("era", ["cents", "transition", "current"])
 def test_answers_of_every_era_are_stored_as_if_they_came_from_the_exchange(
-    store: Store, empty_database: str, tmp_path: Path, era: Era
+    store: Store, another_database_url: str, tmp_path: Path, era: Era
 ) -> None:
     candles = BackfillScope("candlesticks", BEGIN, END, 60)
     tape = BackfillScope("trades", BEGIN, END)
-    with SimulatedExchange(seed=11, markets=60, era=era) as exchange, another(store, empty_database) as from_the_exchange:
+    with SimulatedExchange(seed=11, markets=60, era=era) as exchange, another(store, another_database_url) as from_the_exchange:
         recording = Recording(recorded(tmp_path / "recorded", exchange))
         synced(from_the_exchange, exchange.base_url)
         for scope in (candles, tape):
             filled(from_the_exchange, exchange.base_url, scope)
         expected = contents(from_the_exchange)
     assert recording.unused == []
-    with replaying(Replay(recording, page_size=17)) as url:
+    with replaying(Replay(recording, page_size=41)) as url:
         synced(store, url)
         outcomes = [filled(store, url, scope) for scope in (candles, tape)]
     assert [(outcome.failed, outcome.unknown) for outcome in outcomes] == [({}, set())] * 2
