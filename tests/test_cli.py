@@ -243,6 +243,8 @@ def test_rejects_can_be_listed_shown_and_tried_again(kalshidb: Command, wrong_fi
     (whole,) = kalshidb("rejects", "show", candle["payload_sha256"], "--json").json
     assert json.loads(whole["payload"]) == CANDLE | {"period_interval": 60}
 
+    nothing = kalshidb("rejects", "retry", "zzzz")
+    assert (nothing.status, "no open reject begins with 'zzzz'" in nothing.err) == (1, True)
     again = kalshidb("rejects", "retry", "--kind", "candlestick", "--ticker", NY)
     assert (again.status, again.out.splitlines()[-1]) == (0, "1 of 1 resolved")
     assert "resolved 20" in kalshidb("rejects", "show", candle["payload_sha256"]).out

@@ -314,6 +314,8 @@ def rejects_retry(
     begun = time.monotonic()
     with _store() as conn:
         found = ops.open_rejects(conn, kind=kind, source_part=source, sha256_prefix=sha256, how_many=EVERY_REJECT)
+        if sha256 is not None and not found:
+            fail(f"no open reject begins with {sha256!r}; `kalshidb rejects list` shows them")
         with Intake(conn, "rejects retry", origin="backfill") as intake:
             for _ in intake.retry(found, hints):
                 pass

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from kalshidb.exchange.simulator import Era, Market, SimulatedExchange, World
+from kalshidb.exchange.simulator.__main__ import main
 from kalshidb.exchange.simulator.wire import timestamp
 from kalshidb.exchange.simulator.world import DAY, DOLLAR, HOUR, MINUTE, SECOND, micros
 
@@ -949,3 +950,23 @@ def test_the_present_can_be_chosen(world: World) -> None:
     assert micros(datetime(1970, 1, 2, tzinfo=UTC)) == DAY
     running = next(market for market in world.markets.values() if world.status(market) == "active" and market.position == 1)
     assert later.trades(running.ticker)[: len(world.trades(running.ticker))] == world.trades(running.ticker)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "99999"], "a port is a number from 0 to 65535"),
+        (["--websocket-port", "x"], "a port is a number from 0 to 65535"),
+        (["--speed", "-1"], "time passes forwards"),
+        (["--websocket-faults", "2"], "a share from 0 to 1"),
+        (["--fault", "drop=5"], "must lie between 0 and 1"),
+        (["--skew", "inf"], "infinity"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_an_error_of_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

@@ -6,6 +6,7 @@ books then say the simulated time, which the real ones do not: the clock of whoe
 """
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -27,16 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=f"Faults are {', '.join(NAMES)}, and the statuses {', '.join(map(str, sorted(STATUSES)))}."
         " GET and PUT of /simulator show and change the present, the wire format and the faults while it runs.",
     )
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=7, help="which world")
     parser.add_argument("--markets", type=int, default=300, help="how many markets")
     parser.add_argument("--era", choices=get_args(Era), default="current", help="wire format")
     parser.add_argument("--now", type=_moment, default=DEFAULT_NOW, help="the world's present, RFC 3339")
-    parser.add_argument("--speed", type=float, default=0, help="simulated seconds a second; 0: the world's clock stands still")
+    parser.add_argument("--speed", type=_speed, default=0, help="simulated seconds a second; 0: the world's clock stands still")
     parser.add_argument("--websocket", action="store_true", help="serve the websocket too; prints its address as a second line")
-    parser.add_argument("--websocket-port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--websocket-port", type=_port, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument(
-        "--websocket-faults", type=float, default=0, metavar="RATE", help="let a share of the websocket's frames go wrong"
+        "--websocket-faults", type=_share, default=0, metavar="RATE", help="let a share of the websocket's frames go wrong"
     )
     parser.add_argument("--rate-limit", type=float, default=None, help="requests a second before 429s")
     parser.add_argument(
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults=Settings(asked.fault_seed, dict(asked.fault), asked.latency, timedelta(seconds=asked.skew)),
             feed={"port": asked.websocket_port, "stamped": asked.speed not in (0, 1)} if asked.websocket else False,
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         parser.error(str(error))
     with exchange:
         sys.stdout.write(f"{exchange.base_url}\n")
@@ -79,6 +80,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             exchange.let_time_pass(asked.speed)
         stop.wait()
     return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text}: a port is a number from 0 to 65535")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    return _between(text, 0.0, 1e6, "time passes forwards: write simulated seconds a second, such as 60")
+
+
+def _share(text: str) -> float:
+    return _between(text, 0.0, 1.0, "write a share from 0 to 1, such as 0.01")
+
+
+def _between(text: str, least: float, most: float, expected: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text}: {expected}")
+    return number
 
 
 def _rate(text: str) -> tuple[Fault, float]:
