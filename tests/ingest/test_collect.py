@@ -547,7 +547,11 @@ def test_sigterm_during_a_slow_answer_ends_the_collector_soon_with_what_had_arri
 
     exchange.after(2, become_slow)
     process = subprocess.Popen(
-        command("--interval", "1h"), env=environment(store, exchange), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("--interval", "1h", "--orderbooks", "1h"),
+        env=environment(store, exchange),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert slow.wait(20)
@@ -562,6 +566,7 @@ def test_sigterm_during_a_slow_answer_ends_the_collector_soon_with_what_had_arri
     assert store.count("catalog.series") > 0
     ((status, error),) = store.conn.execute("SELECT status, error FROM ops.ingest_runs").fetchall()
     assert (status, error) == ("truncated", "the collector was told to stop")
+    assert health(store, ORDERBOOKS) == []  # the list that they wait for ended with the collector
 
 
 def test_a_second_signal_ends_the_collector_at_once(store: Store, exchange: SimulatedExchange) -> None:

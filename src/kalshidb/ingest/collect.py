@@ -298,6 +298,8 @@ class Collector:
         while not self._listed.wait(0.1):  # at the beginning, for the first list
             if self._stopping.is_set():
                 return
+        if self._stopping.is_set() and not self._open:
+            return  # the list ended with the collector: that is no failure of the books
         self._collect(ORDERBOOKS, self._plan.orderbooks or self._plan.interval, walk)
 
     def collect_trades(self) -> None:
