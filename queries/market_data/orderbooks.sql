@@ -250,6 +250,8 @@ following AS (
         FROM market_data.orderbook_snapshots
         WHERE orderbook_snapshots.market_ticker = streamed.market_ticker
             AND orderbook_snapshots.snapshot_time > streamed.snapshot_time
+            -- Later ones have no say: no change that is asked for arrived so late.
+            AND orderbook_snapshots.snapshot_time < streamed.changes_until + interval '1 hour'
             AND orderbook_snapshots.source = 'websocket'
             AND (orderbook_snapshots.sid <> streamed.sid OR orderbook_snapshots.sequence <= streamed.sequence)
         ORDER BY orderbook_snapshots.snapshot_time
@@ -290,7 +292,7 @@ levels AS (
 ),
 candidates AS (
     SELECT
-        CASE WHEN streamed.is_known THEN 0 ELSE 1 END AS rank,
+        CASE WHEN streamed.is_known THEN 0 ELSE 2 END AS rank,
         streamed.until AS as_of,
         'websocket' AS source,
         COALESCE((SELECT array_agg(price ORDER BY price) FROM levels WHERE side = 'yes'), '{}')::numeric(7, 6)[] AS yes_bid_prices,
@@ -300,8 +302,10 @@ candidates AS (
     FROM streamed
     UNION ALL
     SELECT
-        1, seen.snapshot_time, seen.source::text, seen.yes_bid_prices, seen.yes_bid_quantities, seen.no_bid_prices, seen.no_bid_quantities
-    FROM seen
+        CASE WHEN seen.snapshot_time = asked.moment THEN 1 ELSE 2 END,
+        seen.snapshot_time, seen.source::text, seen.yes_bid_prices, seen.yes_bid_quantities, seen.no_bid_prices, seen.no_bid_quantities
+    FROM asked
+    CROSS JOIN seen
 ),
 best AS (
     SELECT *
@@ -312,7 +316,8 @@ best AS (
 SELECT
     asked.market_ticker,
     asked.moment,
-    CASE WHEN best.as_of IS NULL THEN 'none' WHEN best.as_of = asked.moment THEN 'known' ELSE 'last_seen' END AS status,
+    -- A span ends before its upper bound: of that very moment nothing is known.
+    CASE WHEN best.as_of IS NULL THEN 'none' WHEN best.rank < 2 THEN 'known' ELSE 'last_seen' END AS status,
     best.as_of,
     best.source,
     best.yes_bid_prices,

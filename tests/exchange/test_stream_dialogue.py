@@ -24,6 +24,8 @@ from kalshidb.exchange.dialogue import (
     Whole,
     exchange_time,
 )
+from kalshidb.ingest.intake import parse_json
+from kalshidb.ingest.stream import _wrapped
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -228,6 +230,28 @@ def test_an_ok_to_subscribe_means_that_the_subscription_was_there_and_counts_on(
     talk.hear({"type": "ok", "id": 1, "sid": 4, "seq": 17, "msg": {"market_tickers": ["KXA-1"]}}, snapshot(18, "KXA-1", sid=4))
     assert not talk.events(Gap)
     assert [event.ticker for event in talk.events(Whole)] == ["KXA-1"]
+
+
+def test_an_ok_with_a_number_that_is_none_ends_nothing() -> None:
+    talk = Talk(orderbook_delta=["KXA-1"])
+    talk.hear({"type": "ok", "id": 1, "sid": 4, "seq": "17", "msg": {}}, snapshot(18, "KXA-1", sid=4), delta(19, sid=4))
+    assert [event.ticker for event in talk.events(Whole)] == ["KXA-1"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'\xef\xbb\xbf{"type":"ticker"}',
+        '{"type":"ticker"}'.encode("utf-16"),
+        b'{"type":"ticker","msg":{"price":1e99999999999999999999}}',
+    ],
+)
+def test_a_frame_that_would_make_its_batch_unreadable_counts_as_none(content: bytes) -> None:
+    """A batch is one JSON document: what is no JSON within it is kept apart."""
+    talk = Talk(ticker=None)
+    (frame,) = talk.dialogue.receive(content, NOON, 0.0).events
+    assert frame.document is None
+    assert len(parse_json(b"[" + _wrapped(frame) + b"]")) == 1
 
 
 def test_too_many_markets_are_halved_until_it_is_full() -> None:

@@ -100,6 +100,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def outage(database_url: str) -> Iterator[Outage]:
+    outage = Outage(database_url)
+    yield outage
+    outage.back()
+
+
+@pytest.fixture
 def exchange() -> Iterator[SimulatedExchange]:
     with SimulatedExchange(seed=11, markets=60, feed=True) as exchange:
         yield exchange
@@ -378,6 +385,54 @@ async def test_of_two_streams_one_records_a_book_and_the_other_takes_over(store:
         stream.stop()
         await task
     assert_claims_are_true(store.conn, exchange.world)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_second_stream_does_not_touch_a_book_that_another_records(store: Store, exchange: SimulatedExchange) -> None:
+    """Its snapshot would stand without the changes after it, which the first one hears under its own number."""
+    ticker = busy(exchange.world)[0]
+    connect = lambda: postgres.connect(store.url, autocommit=True)  # noqa: E731
+    async with recording(exchange, connect, store.folder / "first", markets=(ticker,)) as first:
+        await until(lambda: first._claimed)
+        selection = Selection(markets=(ticker,), channels=(BOOKS,))
+        stream = Stream(selection.wanted(()), url=exchange.websocket_url, clock=lambda: exchange.feed.present)
+        other = Recorder(Landing(connect, Spool(store.folder / "second"), "another", origin="websocket"), stream, selection)
+        task = asyncio.create_task(other.run())
+        await until(lambda: other.health[0] == "degraded")
+        pass_time(exchange, minutes=20)
+        await asyncio.sleep(0.3)
+        stream.stop()
+        await task
+        assert other.tally.frames == 0
+    assert store.count("market_data.orderbook_deltas")
+    assert_claims_are_true(store.conn, exchange.world)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_without_room_on_the_disk_it_goes_on_when_the_database_is_back(
+    outage: Outage, exchange: SimulatedExchange, tmp_path: Path
+) -> None:
+    (tmp_path / "spool").write_text("a file is where the folder should be")
+    async with recording(exchange, outage.connect, tmp_path / "spool", channels=("ticker",)) as recorder:
+        pass_time(exchange, minutes=10)
+        await until(lambda: recorder.tally.frames)
+        outage.away()
+        try:
+            pass_time(exchange, minutes=10)
+            await until(lambda: recorder._trouble)
+            assert recorder.health[0] == "down"
+            assert "cannot be written" in (recorder.health[1] or "")
+        finally:
+            outage.back()
+        await until(lambda: recorder._trouble is None)
+        frames = recorder.tally.frames
+        pass_time(exchange, minutes=10)
+        await until(lambda: recorder.tally.frames > frames)
+    assert recorder._landing.unsaved == ()
+    assert recorder._landing.spooled == 0
+    with psycopg.connect(outage.url) as conn:
+        stored = conn.execute("SELECT count(*) FROM market_data.price_snapshots").fetchone()
+    assert stored == (recorder.tally.frames,)
 
 
 def test_what_cannot_be_listened_to_is_said() -> None:

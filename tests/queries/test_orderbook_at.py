@@ -110,6 +110,16 @@ def test_where_the_stream_broke_off_the_book_is_the_last_that_was_seen(streamed:
     assert yes(found) == [("0.40", "10"), ("0.42", "3")]
 
 
+def test_the_moment_at_which_the_stream_broke_off_is_not_known_any_more(streamed: psycopg.Connection[Any]) -> None:
+    delta(streamed, 60, 5, "0.43", "1")  # of the same moment: heard or not, a span ends before its bound
+    found = book(streamed, 60)
+    assert (found.status, found.as_of) == ("last_seen", at(60))
+    assert yes(found) == [("0.40", "10"), ("0.42", "3")]
+    snapshot(streamed, 60, None, yes=[("0.20", "2")])  # unless it was polled just then
+    found = book(streamed, 60)
+    assert (found.status, found.source, yes(found)) == ("known", "poll", [("0.20", "2")])
+
+
 def test_before_anything_was_seen_the_answer_says_from_when_on(streamed: psycopg.Connection[Any]) -> None:
     found = book(streamed, -1)
     assert (found.status, found.as_of, found.source, found.yes_bid_prices, found.earliest) == ("none", None, None, None, at(0))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal, DecimalException
 from itertools import islice
 from typing import Any, Literal
 
@@ -257,8 +258,9 @@ class Dialogue:
         """Take a frame."""
         self._heard = now
         try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
+            # As strict as who reads the batch in which it is kept: one frame must not make all of them unreadable.
+            document = json.loads(content.decode(), parse_float=Decimal)
+        except (ValueError, RecursionError, DecimalException):
             document = None
         if not isinstance(document, dict):
             return Step(events=[Frame(content, at, None, None, is_control=False)])
@@ -310,7 +312,8 @@ class Dialogue:
                 elif asked is not None and asked.asked is not None:
                     if asked.sid is None and type(document.get("sid")) is int:
                         # The subscription was there already, and counts on.
-                        self._begin(asked, document["sid"], document.get("seq"), at, events)
+                        seq = document.get("seq")
+                        self._begin(asked, document["sid"], seq if type(seq) is int else None, at, events)
                     else:
                         self._confirm(asked, at, events)
             case "error":

@@ -161,6 +161,7 @@ class Recorder:
         self._others: set[str] = set()  # series whose books another process records
         self._queue: asyncio.Queue[Callable[[], object] | None] = asyncio.Queue(WAITING_BATCHES)
         self._order = asyncio.Lock()
+        self._has_looked = asyncio.Event()  # which markets there are, and which of them others record
         self._notes: list[Note] = []
         self._writer_is_gone = False
         self._stamp: datetime | None = None  # the exchange's time of the last frame
@@ -182,7 +183,11 @@ class Recorder:
             for task in tasks:
                 task.add_done_callback(lambda _: self._stream.stop())
             failures: list[BaseException] = []
+            first_look = asyncio.create_task(self._has_looked.wait())
             try:
+                # A book that another process records is not even begun: the changes that the other one hears have the number of its
+                # own subscription, so none of them would be counted after our snapshot.
+                await asyncio.wait([*tasks, first_look], return_when=asyncio.FIRST_COMPLETED)
                 async for event in self._stream.listen():
                     self._take(event)
                     is_full = len(self._batch) >= BATCH_FRAMES or self._batch_bytes >= BATCH_BYTES
@@ -192,6 +197,7 @@ class Recorder:
                 failures.append(error)
             writer, keeper = tasks
             keeper.cancel()
+            first_look.cancel()
             await self._hand_over(self._claims(self._claimed))
             await self._put(None)
             ended = await asyncio.gather(keeper, writer, return_exceptions=True)
@@ -395,10 +401,15 @@ class Recorder:
                 if self._stream.is_stopped:
                     raise  # whoever runs it has to know, and not to wait
                 time.sleep(1)
-                work = self._landing.flush  # what it was about is held already
+                work = self._put_held_away  # what it was about is held already
             else:
                 self._trouble = None
                 return
+
+    def _put_held_away(self) -> None:
+        """Store or spool what is held: the database may be back before there is room on the disk."""
+        if not self._landing.look():
+            self._landing.flush()
 
     # By the clock.
 
@@ -417,6 +428,7 @@ class Recorder:
                 self._new = False
                 refreshed = now
                 await self._refresh()
+                self._has_looked.set()
                 await self._note_health()
 
     async def _refresh(self) -> None:
