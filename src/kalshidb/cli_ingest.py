@@ -3,6 +3,7 @@ arguments, call kalshidb.ingest and print. Registered by kalshidb.cli, which tur
 """
 
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -162,9 +163,9 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
             print_json([_coverage_json(row) for row in shown])
             return
         for row in shown:
-            share = 1 - _length(row.missing) / _length([row.wanted])
+            share = math.floor(100 * (1 - _length(row.missing) / _length([row.wanted])))  # 100 is all
             gaps = ", ".join(f"{gap.lower:%Y-%m-%d %H:%M} to {gap.upper:%Y-%m-%d %H:%M}" for gap in row.missing)
-            out.print(f"{row.market_ticker}  {share:.0%}{f'  missing {gaps}' if gaps else ''}", markup=False)
+            out.print(f"{row.market_ticker}  {share} %{f'  missing {gaps}' if gaps else ''}", markup=False)
         complete = sum(not row.missing for row in rows)
         out.print(f"{len(rows):,} markets, {complete:,} complete", style="dim")
 

@@ -543,3 +543,6 @@ def test_a_dry_run_asks_nothing_and_says_what_it_would_take(
     assert status == 0
     assert all(market["missing"] == [] for market in json.loads(text))
     assert len(json.loads(text)) == said["markets"]
+    status, text = ran(["coverage", *span[:3], f"{END + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}"], capfd)
+    assert "  99 %  missing" in text
+    assert "100 %  missing" not in text
