@@ -141,6 +141,37 @@ def test_any_order_in_any_batches_says_what_was_known_at_every_moment(pg: psycop
     same()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_was_retrieved_last_of_a_moment_counts_also_with_payloads_and_over_the_end_of_a_month(
+    pg: psycopg.Connection, seed: int
+) -> None:
+    pg.autocommit = True
+    chance = random.Random(seed)  # noqa: S311
+    evening = datetime(2026, 10, 31, 22, tzinfo=UTC)
+    seen: dict[tuple[datetime, str], list[PriceSnapshotInput]] = {}
+    for _ in range(20):
+        batch = []
+        for _ in range(chance.randint(1, 4)):
+            moment = evening + chance.choice([0, 7, 14, 21, 60, 119, 120, 121, 300, 359, 360, 361, 367]) * MINUTE
+            payload = {"raw_json": {"a": 1}} if chance.random() < 0.15 else {}
+            source, later = chance.choice(["poll"] * 4 + ["websocket"]), chance.choice([0, 0, 0, 5, 9]) * SECOND
+            batch.append(quote(T80, moment, yes_bid=chance.choice(CENTS), source=source, retrieved_at=moment + later, **payload))
+            seen.setdefault((moment, source), []).append(batch[-1])
+        market_data.upsert_price_snapshots(pg, batch)
+    asked = [(T80, moment + offset) for moment, _ in sorted(seen) for offset in (-TICK, timedelta(0), TICK)]
+    for max_age in (timedelta(0), 10 * MINUTE, DAY):
+        for (_, moment), found in zip(asked, in_the_database(pg, asked, max_age), strict=True):
+            known = [key for key in seen if moment - max_age <= key[0] <= moment]
+            if not known:
+                assert found == NOTHING
+                continue
+            last = min(known, key=lambda key: (-key[0].timestamp(), SOURCES.index(key[1])))
+            newest = max(row.retrieved_at for row in seen[last])
+            assert (found.seen_at, found.source) == last
+            # Of two that were retrieved at once either may stand.
+            assert found.bid in {row.yes_bid for row in seen[last] if row.retrieved_at == newest}
+
+
 def test_polls_in_their_order_need_one_row_for_each_change(pg: psycopg.Connection) -> None:
     results = [market_data.upsert_price_snapshots(pg, [poll(15 * n, cents)]) for n, cents in enumerate([10, 10, 10, 20, 20, 10])]
     assert [(result.written, result.unchanged) for result in results] == [(1, 0), (0, 1), (0, 1), (1, 0), (0, 1), (1, 0)]
