@@ -60,3 +60,14 @@ SELECT *
 FROM ops.ingest_runs
 ORDER BY started_at DESC, run_id DESC
 LIMIT :how_many;
+
+-- name: last_complete_run_like(run_id)^
+-- The last load before a run that had the same source and read everything to its end, or None.
+-- @plan a few hundred runs a day, looked through from the newest once a poll
+SELECT *
+FROM ops.ingest_runs
+WHERE run_id < :run_id
+    AND source = (SELECT this.source FROM ops.ingest_runs AS this WHERE this.run_id = :run_id)
+    AND status IN ('succeeded', 'rejected_some')
+ORDER BY run_id DESC
+LIMIT 1;

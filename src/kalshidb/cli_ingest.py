@@ -82,7 +82,7 @@ def register(app: typer.Typer, address: Address, print_report: Printer) -> None:
             exchange_client(full_speed=full_speed) as client,
             address() as url,
             postgres.connect(url, autocommit=True) as conn,
-            Intake(conn, f"sync-markets {client.base_url}", origin="poll") as intake,
+            Intake(conn, f"sync-markets{scope.words} {client.base_url}", origin="poll") as intake,
             _walk_progress(as_json) as (step, page),
         ):
             sync_markets(client, intake, scope, on_step=step, on_page=page)

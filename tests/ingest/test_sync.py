@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from kalshidb.cli import app
 from kalshidb.cli_ingest import exchange_client
 from kalshidb.exchange.client import ExchangeClient, ExchangeError, RateLimit
 from kalshidb.exchange.simulator import SimulatedExchange, World
-from kalshidb.exchange.simulator.world import DEFAULT_NOW
+from kalshidb.exchange.simulator.query import Query, RefusalError
+from kalshidb.exchange.simulator.server import Exchange
+from kalshidb.exchange.simulator.wire import Document
+from kalshidb.exchange.simulator.world import DEFAULT_NOW, micros
 from kalshidb.ingest.intake import Intake, Report
 from kalshidb.ingest.sync import ASKED_ONE_BY_ONE, SyncError, SyncScope, sync_markets
 from kalshidb.queries import catalog, ops
@@ -55,6 +59,54 @@ def unsettled(world: World, *, combos: bool = False) -> set[str]:
         for ticker, market in world.markets.items()
         if world.status(market) not in SETTLED and (combos or not market.is_combo) and not world.is_historical(market)
     }
+
+
+def test_what_opened_and_settled_since_the_last_time_is_not_missed(store: Store) -> None:
+    """On no list of unsettled markets was it ever: the store was made to forget it, as if the exchange had not had it yet."""
+    now = datetime.now(UTC)
+    with SimulatedExchange(seed=7, markets=120, now=now) as exchange:
+        world = exchange.world
+        synced(store, exchange)
+        upcoming = [
+            market
+            for market in world.markets.values()
+            if market.settled is not None
+            and not market.is_combo
+            and micros(now) < market.settled < micros(now + timedelta(days=1))
+        ]
+        missed = {market.ticker for market in upcoming if market.series_ticker == "KXSIMBTC15M"}
+        assert missed
+        with store.conn.transaction():
+            store.conn.execute("SET LOCAL kalshidb.allow_purge = on")
+            store.conn.execute("DELETE FROM catalog.markets WHERE market_ticker = ANY(%s)", [list(missed)])
+        exchange.move_to(now + timedelta(days=1))
+        synced(store, exchange)
+        assert missed <= set(store.column("SELECT market_ticker FROM catalog.settlements"))
+        assert store.count("catalog.events WHERE is_stub") == 0
+        settled_before = {
+            ticker for ticker, market in world.markets.items() if (market.settled or 0) < micros(now - timedelta(hours=2))
+        }
+        long_closed = {ticker for ticker in settled_before if world.markets[ticker].settled is not None}
+        assert stored(store) & long_closed == set()  # what had settled before is asked for with --status settled
+        assert synced(store, exchange).total.written == 0
+
+
+@pytest.mark.parametrize("answers", ["ignores the filter", "does not know it"])
+def test_an_exchange_without_the_filter_of_settlements_brings_nothing_else(store: Store, answers: str) -> None:
+    def answer(self: Exchange, path: str, query: Query) -> Document:
+        if answers == "does not know it" and query.text("min_settled_ts"):
+            raise RefusalError(400, "unknown parameter")
+        without = {name: value for name, value in query.values.items() if name != "min_settled_ts"}
+        return honest(self, path, replace(query, values=without))
+
+    honest = Exchange.answer
+    with SimulatedExchange(seed=7, markets=120, now=datetime.now(UTC)) as exchange, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Exchange, "answer", answer)
+        patch.setattr("kalshidb.ingest.sync.SETTLED_BEFORE", timedelta())
+        synced(store, exchange)
+        before = stored(store)
+        synced(store, exchange)
+        assert stored(store) == before
 
 
 def test_everything_that_can_still_change_is_stored_with_its_place_and_its_version(

@@ -243,11 +243,13 @@ class Endpoints(ABC, Generic[One, Many]):
         event_ticker: str | None = None,
         min_close: Moment | None = None,
         max_close: Moment | None = None,
+        min_settled: Moment | None = None,
         mve_filter: str | None = "exclude",
     ) -> Many:
         """Return markets of the live tier, 1,000 a page; `markets_named` asks for single ones.
 
-        `status` is a word of the filter (`unopened`, `open`, `paused`, `closed`, `settled`), not of the market object.
+        `status` is a word of the filter (`unopened`, `open`, `paused`, `closed`, `settled`), not of the market object. The exchange
+        takes times of closing with `closed` or no status, and `min_settled` with `settled` or none.
         Multivariate combinations, most of all open markets, are left out unless `mve_filter` is None or `only`.
         """
         return self.pages(
@@ -259,6 +261,7 @@ class Endpoints(ABC, Generic[One, Many]):
             event_ticker=event_ticker,
             min_close_ts=None if min_close is None else epoch_seconds(min_close),
             max_close_ts=None if max_close is None else epoch_seconds(max_close, up=True),
+            min_settled_ts=None if min_settled is None else epoch_seconds(min_settled),
             mve_filter=mve_filter,
         )
 

@@ -244,9 +244,7 @@ class Collector:
     def _end(self) -> None:
         """Save what could not be saved before, if that has become possible."""
         for component, entries in self._unsaved.items():
-            landing = Landing(
-                self._to_database, Spool(self._folder), _source(component, self._client), origin="poll", backlog=entries
-            )
+            landing = Landing(self._to_database, Spool(self._folder), self._source(component), origin="poll", backlog=entries)
             try:
                 with landing:
                     pass
@@ -362,7 +360,7 @@ class Collector:
         landing = Landing(
             self._to_database,
             Spool(self._folder),
-            _source(component, self._client),
+            self._source(component),
             origin="poll",
             backlog=self._unsaved.get(component, ()),
             stop=self._stopping.is_set,
@@ -440,6 +438,9 @@ class Collector:
         self._write_health()
         self._on_run(finished)
 
+    def _source(self, component: str) -> str:
+        return f"collect {component.removeprefix('collect_')}{self._plan.scope.words} {self._client.base_url}"
+
     def _write_health(self) -> None:
         with self._noting:
             try:
@@ -453,10 +454,6 @@ class Collector:
                 pass  # the last states wait until it is back
             except (psycopg.Error, StatementError) as error:
                 log.error("health cannot be noted: %s", error)
-
-
-def _source(component: str, client: ExchangeClient) -> str:
-    return f"collect {component.removeprefix('collect_')} {client.base_url}"
 
 
 def _said(error: Exception) -> str:

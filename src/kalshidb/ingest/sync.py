@@ -2,21 +2,24 @@
 
 Asked for is what can still change: markets that are open, about to open, paused, or closed and not settled. What the exchange
 lists no longer and had not settled when it was last seen is asked for by name, in both tiers: it has settled, perhaps before its
-time. Everything may be repeated and stopped at any moment.
+time. What opened and settled since the last time was on no list then: it is asked for by when it settled. Everything may be repeated
+and stopped at any moment.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from kalshidb.exchange import scalars
 from kalshidb.exchange.client import ExchangeClient, ExchangeError
 from kalshidb.exchange.questions import MAX_LISTED_TICKERS, REQUESTS, Request, chunks
 from kalshidb.ingest.intake import Door
 from kalshidb.ingest.pull import take
-from kalshidb.queries import catalog
+from kalshidb.queries import catalog, ops
 
 STATUSES = ("open", "unopened", "paused", "closed", "settled")
 """The exchange's words for what to list; other words than a market's own status."""
@@ -24,6 +27,11 @@ UNSETTLED = ("open", "unopened", "paused", "closed")
 _OF_EVENTS = {"open": "open", "paused": "open", "unopened": "unopened", "closed": "closed", "settled": "settled"}
 ASKED_ONE_BY_ONE = 40
 """So many series are asked for each by itself; more than these are picked out of the whole list, which is fewer requests."""
+
+SETTLED_BEFORE = timedelta(hours=1)
+"""So much earlier than the last time begins what is asked for by when it settled: clocks differ, and lists lag."""
+
+log = logging.getLogger(__name__)
 
 
 class SyncError(ValueError):
@@ -59,6 +67,13 @@ class SyncScope:
             if word not in STATUSES:
                 raise SyncError(f"no status {word!r}; there are {', '.join(STATUSES)}")
 
+    @property
+    def words(self) -> str:
+        """What is chosen, for the source of a run: runs of one source have synchronised the same."""
+        chosen = [("series", self.series), ("category", self.categories), ("status", self.statuses)]
+        said = [f"{name} {','.join(words)}" for name, words in chosen if words and set(words) != set(UNSETTLED)]
+        return "".join(f" {word}" for word in (*said, *(["with combos"] if self.with_combos else [])))
+
 
 def sync_markets(
     client: ExchangeClient,
@@ -85,10 +100,13 @@ def sync_markets(
         kalshidb.exchange.client.ExchangeError: the exchange refuses, or stays out of reach after all retries.
     """
     begun = datetime.now(UTC)
+    before = intake.ask(lambda conn: ops.last_complete_run_like(conn, run_id=intake.report.run_id))
 
-    def walk(questions: Iterable[Request], name: str, keep: Callable[[Any], bool] | None = None) -> Generator[Any, None, None]:
+    def walk(
+        questions: Iterable[Request], name: str, keep: Callable[[Any], bool] | None = None, of: str | None = None
+    ) -> Generator[Any, None, None]:
         answers = client.fetch(questions, max_pages=scope.max_pages, on_cut=lambda cut: intake.note_cut(_cut(cut, scope)))
-        for document in take(intake, answers, only=None if keep is None else (name, keep)):
+        for document in take(intake, answers, only=None if keep is None else (of or name, keep)):
             found = document.get(name) or []
             objects = found if isinstance(found, list) else [found]
             on_page(len(objects))
@@ -114,6 +132,9 @@ def sync_markets(
     in_events = (lambda market: market.get("event_ticker") in events) if picked else None
     for market in walk(_market_questions(scope, few), "markets", in_events):
         on_market(market)
+    if before is not None and set(UNSETTLED) == set(scope.statuses):
+        on_step("markets that have settled")
+        _ask_for_settled(walk, few, before.started_at - SETTLED_BEFORE, in_events, scope)
     if scope.historical:
         on_step("historical markets")
         for _ in walk(chain.from_iterable(REQUESTS.historical_markets(series_ticker=one) for one in few), "markets", in_events):
@@ -139,7 +160,10 @@ def sync_markets(
         _look_for_combos(walk, few, {stub.event_ticker for stub in lacking if stub.is_combo})
     for stub in lacking:
         if not stub.is_combo:
-            _ask_if_there(walk, [REQUESTS.event(stub.event_ticker)], "event")
+            # Its markets are known from their own list, which tells their category differently: not another quote of each.
+            _ask_if_there(
+                lambda asked, name: walk(asked, name, lambda _: False, "markets"), [REQUESTS.event(stub.event_ticker)], "event"
+            )
 
 
 Walk = Callable[..., Generator[Any, None, None]]
@@ -190,6 +214,31 @@ def _market_questions(scope: SyncScope, few: Sequence[str | None]) -> Iterator[R
     for status in scope.statuses:
         for series in few:
             yield from REQUESTS.markets(status=status, series_ticker=series, mve_filter=None if scope.with_combos else "exclude")
+
+
+def _ask_for_settled(
+    walk: Walk, few: Sequence[str | None], since: datetime, in_events: Callable[[Any], bool] | None, scope: SyncScope
+) -> None:
+    """Take in the markets of the live tier that have settled since a moment, and none that settled before, whatever is answered."""
+
+    def wanted(market: Any) -> bool:  # noqa: ANN401  (an object of the exchange)
+        try:
+            settled = scalars.moment(market.get("settlement_ts"))
+        except (scalars.WireValueError, AttributeError):
+            return True  # whatever it is, it is not passed over in silence
+        return (settled is None or settled >= since) and (in_events is None or in_events(market))
+
+    combos = None if scope.with_combos else "exclude"
+    for series in few:
+        asked = REQUESTS.markets(status="settled", series_ticker=series, min_settled=since, mve_filter=combos)
+        try:
+            for _ in walk(asked, "markets", wanted):
+                pass
+        except ExchangeError as error:
+            if error.status != 400:
+                raise
+            log.warning("the exchange does not say what has settled since %s: %s", since, error)
+            return
 
 
 def _ask_by_name(walk: Walk, tickers: Sequence[str]) -> None:

@@ -191,12 +191,14 @@ class Exchange:
         if status and status not in STATUS_FILTERS:
             raise RefusalError(400, "invalid status filter")
         lowest, highest = query.integer("min_close_ts"), query.integer("max_close_ts")
+        settled = query.integer("min_settled_ts")
         found = [
             market
             for market in self._filtered(self._live, query)
             if (not status or self.world.status(market) in STATUS_FILTERS[status])
             and (lowest is None or market.close >= lowest * SECOND)
             and (highest is None or market.close <= highest * SECOND)
+            and (settled is None or (market.settled is not None and settled * SECOND <= market.settled <= self.world.now))
         ]
         page, cursor = _page(found, query, "markets", limit)
         return {"cursor": cursor, "markets": [market_document(self.world, market, query.era) for market in page]}
