@@ -369,13 +369,15 @@ def bulk(
         f"{kind}, parsed and validated": lambda: timed(lambda: only_read(bodies, hints)),
     }
     found: dict[str, list[Measured]] = {way: [] for way in ways}
+    size = 0
     for number in range(rounds + 1):
         for way, run in ways.items():
             conn.execute(f"TRUNCATE market_data.{table}")
             conn.execute("CHECKPOINT")
             one = run()
-            if one.size != rows:
-                raise DisagreementError(f"{way}: {one.size} of {rows}")
+            size = size or one.size
+            if one.size != size:
+                raise DisagreementError(f"{way}: {one.size} of {size} {kind}")
             if number:  # the first makes markets, months and everything warm
                 found[way].append(one)
     return found

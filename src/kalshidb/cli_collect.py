@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
+from types import FrameType
 from typing import Annotated, Any
 
 import psycopg
@@ -163,20 +164,17 @@ def _collect(plan: Plan, address: Address, spool: Path | None, *, once: bool, fu
         if once:
             done.append(finished)
 
-    with exchange_client(full_speed=full_speed) as client, database(address) as (url, connect):
+    def end(number: int, _: object) -> None:
+        nonlocal stopping
+        if stopping:
+            os._exit(128 + number)  # asked twice: at once; what is spooled stays
+        stopping = True
+        signals.put(number)
+
+    with _signals_to(end), exchange_client(full_speed=full_speed) as client, database(address) as (url, connect):
         folder = spool_folder(url, spool)
         Spool(folder).check()
         collector = Collector(client, connect, folder, plan, on_run=note)
-
-        def end(number: int, _: object) -> None:
-            nonlocal stopping
-            if stopping:
-                os._exit(128 + number)  # asked twice: at once; what is spooled stays
-            stopping = True
-            signals.put(number)
-
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
         collector.start(once=once, on_done=lambda: signals.put(0))
         signals.get()
         collector.stop()
@@ -185,6 +183,16 @@ def _collect(plan: Plan, address: Address, spool: Path | None, *, once: bool, fu
         raise typer.Exit(FAILED)
     if any(finished.report and finished.report.total.rejected for finished in done):
         raise typer.Exit(REJECTED)
+
+
+@contextmanager
+def _signals_to(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _duration(text: str, option: str) -> timedelta:

@@ -264,6 +264,7 @@ def test_control_c_ends_also_a_piece_of_many_windows_and_the_next_run_goes_on(st
             while not client.stopped and time.monotonic() < deadline:
                 time.sleep(0.001)
 
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "a test or a command before this one left its own"
     with ExchangeClient(exchange.base_url, limit=None) as client, pytest.raises(KeyboardInterrupt):
         backfill(client, connecting(store), tape, now=lambda: DEFAULT_NOW, on_window=interrupt_once)
     assert len(windows) == 1

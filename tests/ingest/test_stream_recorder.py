@@ -612,7 +612,7 @@ def test_the_coverage_of_order_books_is_listed(store: Store) -> None:
         "coverage", "--kind", "orderbook", "--from", "2026-11-01T12:00", "--to", "2026-11-01T18:00", DATABASE_URL=store.url
     )
     assert done.returncode == 0
-    assert "KXRAIN-26NOV01-NY  50%  missing 2026-11-01 15:00 to 2026-11-01 18:00" in done.stdout
+    assert "KXRAIN-26NOV01-NY  50 %  missing 2026-11-01 15:00 to 2026-11-01 18:00" in done.stdout
 
 
 @pytest.mark.usefixtures("hasty")

@@ -54,9 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--skew", type=float, default=0.0, metavar="SECONDS", help="how far the server's clock is ahead")
     asked = parser.parse_args(arguments)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
     try:
         exchange = SimulatedExchange(
             seed=asked.seed,
@@ -70,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except (ValueError, OverflowError) as error:
         parser.error(str(error))
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
     with exchange:
         sys.stdout.write(f"{exchange.base_url}\n")
         if asked.websocket:
