@@ -24,7 +24,6 @@ import pytest
 from psycopg import sql
 from pytest_postgresql import factories
 from pytest_postgresql.executors import NoopExecutor
-from pytest_postgresql.janitor import DatabaseJanitor
 
 from kalshidb.postgres import EmbeddedPostgres
 from kalshidb.postgres.lifecycle import ServerDirectory
@@ -163,10 +162,16 @@ def another_database_url(postgresql_noproc: NoopExecutor) -> Iterator[str]:
 @contextmanager
 def _clone(server: NoopExecutor) -> Iterator[str]:
     name = f"{server.dbname}_{next(_numbers)}"
-    with DatabaseJanitor(
-        user=server.user, host=server.host, port=server.port, dbname=name, template_dbname=server.template_dbname
-    ):
+    admin = _url(server.host, "postgres")
+    # Copying the files takes half as long as writing them again through the log, which is the default.
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(made.format(sql.Identifier(name), sql.Identifier(server.template_dbname)))
+    try:
         yield _url(server.host, name)
+    finally:
+        with psycopg.connect(admin, autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

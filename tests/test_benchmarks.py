@@ -153,9 +153,10 @@ def test_the_benchmark_of_ingestion_stores_what_its_answers_hold(tmp_path: Path,
     assert ran.returncode == 0, ran.stdout + ran.stderr
     results = json.loads(file.read_text())
     assert set(results["measured"]) == {
-        "first poll", "poll, 84 % unchanged", "candlesticks, bytes to rows", "candlesticks, parsed and validated",
-        "trades, bytes to rows", "trades, parsed and validated", "sync-markets",
+        "first poll", "poll, 84 % unchanged", "candlesticks, bytes to rows", "candlesticks, two workers",
+        "candlesticks, parsed and validated", "trades, bytes to rows", "trades, two workers", "trades, parsed and validated",
+        "sync-markets",
     }  # fmt: skip
     assert results["memory"]["rows"] == 10_000
-    assert len(results["asked"]) == 6
+    assert len(results["asked"]) == 8
     assert str(scratch) not in file.read_text()
