@@ -5,10 +5,9 @@ import logging
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,18 +20,16 @@ import typer
 
 from kalshidb import postgres
 from kalshidb.cli_ingest import FullSpeed, exchange_client
-from kalshidb.ingest.backfill import total_of
 from kalshidb.ingest.collect import Collector, Finished, Plan
-from kalshidb.ingest.intake import Report
+from kalshidb.ingest.intake import Report, total_of
 from kalshidb.ingest.landing import load_spool
 from kalshidb.ingest.spool import Spool, folder_for
 from kalshidb.ingest.sync import SyncScope
 from kalshidb.models.ops import SystemHealth
 from kalshidb.queries import ops
 from kalshidb.settings import Settings
-from kalshidb.terminal import FAILED, REJECTED, AsJson, err, out, print_json
+from kalshidb.terminal import FAILED, HEALTH_STYLES, REJECTED, Address, AsJson, err, log_to_stderr, out, print_json
 
-Address = Callable[[], AbstractContextManager[str]]
 Connect = Callable[[], psycopg.Connection[Any]]
 SpoolFolder = Annotated[
     Path | None,
@@ -153,7 +150,7 @@ def _register_spool(app: typer.Typer, address: Address) -> None:
 
 
 def _collect(plan: Plan, address: Address, spool: Path | None, *, once: bool, full_speed: bool, as_json: bool) -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    log_to_stderr()
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # what it skips is counted as missed
     done: list[Finished] = []
     signals: SimpleQueue[int] = SimpleQueue()  # the one queue that a signal handler may put into
@@ -266,10 +263,7 @@ def _print_finished(finished: Finished, *, as_json: bool) -> None:
     ]
     name = finished.component.removeprefix("collect_")
     text = f"{finished.began:%Y-%m-%d %H:%M:%S} UTC  {name} {finished.status}: {', '.join(part for part in parts if part)}"
-    err.print(text, style=_STYLES[finished.status], markup=False)
-
-
-_STYLES = {"healthy": "", "degraded": "yellow", "down": "red"}
+    err.print(text, style=HEALTH_STYLES[finished.status], markup=False)
 
 
 def _print_health(seen: SystemHealth, now: datetime, *, stale: bool) -> None:
@@ -277,6 +271,6 @@ def _print_health(seen: SystemHealth, now: datetime, *, stale: bool) -> None:
     said = (seen.details or {}).get("error") if isinstance(seen.details, dict) else None
     out.print(
         f"{seen.component:20} {seen.status:9} {minutes:,.1f} minutes ago{' (too long)' if stale else ''}{f'  {said}' if said else ''}",
-        style="red" if stale else _STYLES[seen.status],
+        style="red" if stale else HEALTH_STYLES[seen.status],
         markup=False,
     )

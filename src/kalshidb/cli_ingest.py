@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,13 +19,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from kalshidb import postgres
 from kalshidb.exchange.client import BASE_URL, KEYLESS, ExchangeClient, RateLimit
-from kalshidb.ingest.backfill import BackfillScope, Kind, backfill, check_known, estimate, total_of
-from kalshidb.ingest.intake import Intake, Report
+from kalshidb.ingest.backfill import BackfillScope, Kind, backfill, check_known, estimate
+from kalshidb.ingest.intake import Intake, Report, total_of
 from kalshidb.ingest.sync import STATUSES, UNSETTLED, SyncScope, sync_markets
 from kalshidb.models.ops import CoverageRow
 from kalshidb.queries import ops
 from kalshidb.settings import Settings, SettingsError
-from kalshidb.terminal import FAILED, MOMENTS, AsJson, aware, err, out, print_json
+from kalshidb.terminal import FAILED, MOMENTS, Address, AsJson, aware, err, out, print_json
 
 if TYPE_CHECKING:
     from kalshidb.exchange.signing import Signer
@@ -38,7 +38,6 @@ OneMarket = Annotated[str | None, typer.Option("--market", help="Only this marke
 Workers = Annotated[int, typer.Option("--workers", min=1, max=32, help="Threads that share the work; other processes may, too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many requests it would take; the exchange is not asked.")]
 
-Address = Callable[[], AbstractContextManager[str]]
 Printer = Callable[[Report, float, bool], None]
 FullSpeed = Annotated[
     bool, typer.Option("--full-speed", help="Ask as fast as answers come: for a simulated exchange, never for the real one.")

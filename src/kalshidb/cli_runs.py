@@ -1,7 +1,7 @@
 """The commands about what was taken in when: `kalshidb runs`, `runs show`, `runs at`. Thin, as kalshidb.cli is, which registers them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,9 +11,7 @@ import typer
 from kalshidb import postgres
 from kalshidb.models.ops import IngestRequest, IngestRun, RequestsAtRow
 from kalshidb.queries import ops
-from kalshidb.terminal import AsJson, aware, fail, out, print_json
-
-Address = Callable[[], AbstractContextManager[str]]
+from kalshidb.terminal import Address, AsJson, aware, fail, out, print_json
 
 
 def register(app: typer.Typer, address: Address) -> None:

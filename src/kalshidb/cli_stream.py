@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,12 +19,22 @@ from kalshidb.ingest.spool import Spool
 from kalshidb.models.market_data import OrderbookAtRow
 from kalshidb.queries import market_data
 from kalshidb.settings import Settings, SettingsError
-from kalshidb.terminal import FAILED, MOMENTS, REJECTED, AsJson, aware, err, out, print_json
+from kalshidb.terminal import (
+    FAILED,
+    HEALTH_STYLES,
+    MOMENTS,
+    REJECTED,
+    Address,
+    AsJson,
+    aware,
+    err,
+    log_to_stderr,
+    out,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from kalshidb.ingest.stream import Health, Selection, Tally
-
-Address = Callable[[], AbstractContextManager[str]]
 
 
 def register(app: typer.Typer, address: Address) -> None:
@@ -103,7 +109,7 @@ def _stream(selection: "Selection", address: Address, spool: Path | None, *, as_
     from kalshidb.exchange.stream import WEBSOCKET_URL, Stream, StreamError  # noqa: PLC0415  (needs an extra)
     from kalshidb.ingest.stream import Recorder  # noqa: PLC0415
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    log_to_stderr()
     settings = Settings.load()
     signer = signer_of(settings)
     url = settings.kalshi_websocket_url or WEBSOCKET_URL
@@ -159,7 +165,7 @@ def _print_minute(tally: "Tally", health: "Health", why: str | None, *, as_json:
     gaps = f", {tally.gaps:,} gaps ({tally.repaired:,} repaired)" if tally.gaps else ""
     err.print(
         f"{now:%Y-%m-%d %H:%M:%S} UTC  stream {health}: {tally.frames:,} frames{gaps}{f', {why}' if why else ''}",
-        style={"healthy": "", "degraded": "yellow", "down": "red"}[health],
+        style=HEALTH_STYLES[health],
         markup=False,
     )
 

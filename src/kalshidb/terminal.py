@@ -4,7 +4,10 @@ Belongs to the commands (kalshidb.cli and those beside it); no package below the
 """
 
 import json
+import logging
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
@@ -18,6 +21,12 @@ FAILED, REJECTED = 1, 3
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+HEALTH_STYLES = {"healthy": "", "degraded": "yellow", "down": "red"}
+"""How the words of ops.system_health look."""
+
+Address = Callable[[], AbstractContextManager[str]]
+"""Gives the address of a migrated database, which is there as long as the block."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
@@ -27,6 +36,11 @@ MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S
 def aware(moment: datetime | None) -> datetime:
     """Return a moment of the command line as an aware one, UTC where it names no zone; None is now."""
     return datetime.now(UTC) if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+def log_to_stderr() -> None:
+    """Show warnings of a command that runs for long, with their time."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
 
 
 def print_json(value: object) -> None:

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -569,18 +569,3 @@ def _cutoff(client: ExchangeClient) -> tuple[datetime | None, datetime | None]:
     except (TypeError, KeyError, WireValueError):
         said = answer.body[:200].decode(errors="replace")
         raise ExchangeError(answer.status, "no_cutoff", f"no trades_created_ts in {said}", answer.url) from None
-
-
-def total_of(reports: Sequence[Report]) -> Report:
-    """Return what several workers stored together, under the number of the first."""
-    total = Report(reports[0].run_id if reports else 0)
-    for report in reports:
-        for kind, counts in report.kinds.items():
-            together = total.counts(kind)
-            together += counts
-        for what, count in report.not_stored.items():
-            total.not_stored[what] = total.not_stored.get(what, 0) + count
-        total.refusals.extend(report.refusals)
-        total.resolved += report.resolved
-        total.cut = total.cut or report.cut
-    return total

@@ -26,8 +26,8 @@ from apscheduler.triggers.base import BaseTrigger
 
 from kalshidb.exchange.client import ClientClosedError, ExchangeClient, ExchangeError
 from kalshidb.ingest.arrivals import Arrival, Note
-from kalshidb.ingest.backfill import BackfillError, BackfillScope, backfill, total_of
-from kalshidb.ingest.intake import Report
+from kalshidb.ingest.backfill import BackfillError, BackfillScope, backfill
+from kalshidb.ingest.intake import Report, total_of
 from kalshidb.ingest.landing import Landing, load_spool
 from kalshidb.ingest.pull import take
 from kalshidb.ingest.spool import Held, Spool, SpoolError

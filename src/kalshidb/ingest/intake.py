@@ -164,6 +164,21 @@ class Report:
         return self.kinds.setdefault(kind, Counts())
 
 
+def total_of(reports: Sequence[Report]) -> Report:
+    """Return what several runs stored together, under the number of the first."""
+    total = Report(reports[0].run_id if reports else 0)
+    for report in reports:
+        for kind, counts in report.kinds.items():
+            together = total.counts(kind)
+            together += counts
+        for what, count in report.not_stored.items():
+            total.not_stored[what] = total.not_stored.get(what, 0) + count
+        total.refusals.extend(report.refusals)
+        total.resolved += report.resolved
+        total.cut = total.cut or report.cut
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A row on its way, with what is needed to refuse it whole."""

@@ -20,7 +20,7 @@ from psycopg import errors as pg
 from kalshidb.exchange.plain import Page
 from kalshidb.exchange.recognise import Hints
 from kalshidb.ingest.arrivals import Arrival, LineError, Note, Written, from_line, to_line
-from kalshidb.ingest.intake import Intake, Report
+from kalshidb.ingest.intake import Intake, Report, total_of
 from kalshidb.ingest.spool import Spool, SpoolError
 from kalshidb.models.domains import Source
 from kalshidb.queries import ops
@@ -160,14 +160,10 @@ class Landing:
     def report(self) -> Report:
         """What was stored; what went to the spool is counted by the run that loads it. Its run is 0 if there was none."""
         reports = self._reports if self._intake is None else [*self._reports, self._intake.report]
-        total = Report(reports[-1].run_id if reports else 0, cut=self._cut)
-        for report in reports:
-            for kind, counts in report.kinds.items():
-                mine = total.counts(kind)
-                mine += counts
-            for what, count in report.not_stored.items():
-                total.not_stored[what] = total.not_stored.get(what, 0) + count
-            total.refusals.extend(report.refusals)
+        total = total_of(reports)
+        if reports:
+            total.run_id = reports[-1].run_id
+        total.cut = self._cut
         return total
 
     @property
